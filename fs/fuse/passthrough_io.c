@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * FUSE passthrough: read, write, splice and mmap on the backing file
+ *
+ * The way of a stacked file's I/O is modelled on fs/overlayfs/file.c.
+ *
+ * Everything here runs on a file whose open has ended with a backing file of
+ * its own, ff->backing_file, which stays until the release. No request is sent
+ * to the server, except to strip privileges that are there to be stripped.
+ *
+ * Locking: none of ours around the backing file's I/O; the backing file system
+ * takes its own locks. Freeze protection of the backing superblock nests inside
+ * that of the FUSE superblock, which the VFS took, and outside of pipe and inode
+ * locks.
+ */
+
+#include "fuse_i.h"
+
+#include <linux/cred.h>
+#include <linux/file.h>
+#include <linux/slab.h>
+#include <linux/splice.h>
+#include <linux/uio.h>
+#include <linux/workqueue.h>
+
+/* What a backing file's kiocb takes over from the user's */
+#define FUSE_PASSTHROUGH_IOCB_FLAGS \
+	(IOCB_APPEND | IOCB_DIRECT | IOCB_DSYNC | IOCB_SYNC | IOCB_HIPRI | \
+	 IOCB_NOWAIT | IOCB_WRITE)
+
+/* What fcntl(F_SETFL) may change on an open file, and is looked at later */
+#define FUSE_PASSTHROUGH_SETFL_FLAGS \
+	(O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME)
+
+/*
+ * An asynchronous operation on the backing file. @ref counts the submission,
+ * which may go on using @iocb after the completion ran, and the completion.
+ */
+struct fuse_passthrough_aio {
+	struct kiocb iocb;
+	refcount_t ref;
+	bool write;
+	struct kiocb *orig_iocb;
+	struct work_struct work;
+	long res;
+};
+
+static int fuse_passthrough_change_flags(struct file *backing_file,
+					 unsigned int flags)
+{
+	/* As setfl() would have done, had it known the backing inode */
+	if (((flags ^ backing_file->f_flags) & O_APPEND) &&
+	    IS_APPEND(file_inode(backing_file)))
+		return -EPERM;
+
+	if ((flags & O_DIRECT) && !(backing_file->f_mode & FMODE_CAN_ODIRECT))
+		return -EINVAL;
+
+	spin_lock(&backing_file->f_lock);
+	backing_file->f_flags =
+		(backing_file->f_flags & ~FUSE_PASSTHROUGH_SETFL_FLAGS) | flags;
+	backing_file->f_iocb_flags = iocb_flags(backing_file);
+	spin_unlock(&backing_file->f_lock);
+
+	return 0;
+}
+
+/*
+ * What the user's file and mount say now, the backing file says too: O_NOATIME
+ * and splices are decided by the backing file's own flags.
+ */
+static int fuse_passthrough_sync_flags(struct file *file,
+				       struct file *backing_file)
+{
+	unsigned int flags = file->f_flags;
+
+	if (file->f_path.mnt->mnt_flags & MNT_NOATIME)
+		flags |= O_NOATIME;
+	flags &= FUSE_PASSTHROUGH_SETFL_FLAGS;
+
+	if (likely((backing_file->f_flags & FUSE_PASSTHROUGH_SETFL_FLAGS) ==
+		   flags))
+		return 0;
+
+	return fuse_passthrough_change_flags(backing_file, flags);
+}
+
+static struct file *fuse_passthrough_file(struct file *file)
+{
+	struct fuse_file *ff = file->private_data;
+
+	return ff->backing_file;
+}
+
+static const struct cred *fuse_passthrough_override_creds(struct file *file)
+{
+	struct fuse_file *ff = file->private_data;
+
+	return override_creds(ff->backing_cred);
+}
+
+static void fuse_passthrough_init_iocb(struct kiocb *iocb, struct kiocb *orig,
+				       struct file *backing_file)
+{
+	*iocb = (struct kiocb) {
+		.ki_filp	= backing_file,
+		.ki_pos		= orig->ki_pos,
+		.ki_flags	= orig->ki_flags & FUSE_PASSTHROUGH_IOCB_FLAGS,
+		.ki_ioprio	= orig->ki_ioprio,
+	};
+}
+
+static int fuse_passthrough_prepare(struct kiocb *iocb,
+				    struct file *backing_file)
+{
+	/* The user's flags may have changed since the kiocb was filled in */
+	if ((iocb->ki_flags & IOCB_DIRECT) &&
+	    !(backing_file->f_mode & FMODE_CAN_ODIRECT))
+		return -EINVAL;
+
+	return fuse_passthrough_sync_flags(iocb->ki_filp, backing_file);
+}
+
+/*
+ * Strips setuid and setgid, if they are there, as the user that writes. The
+ * server is told to, whatever it negotiated: HANDLE_KILLPRIV and
+ * HANDLE_KILLPRIV_V2 leave it to the server's handling of WRITE, which it is
+ * not going to see. security.capability is stripped from the backing file by
+ * the backing file system.
+ */
+static int fuse_passthrough_strip_mode(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+	struct iattr attr = { .ia_valid = ATTR_MODE | ATTR_FORCE };
+	int kill;
+	int err;
+
+	inode_lock(inode);
+	/* The mode may be stale */
+	fuse_invalidate_attr_mask(inode, STATX_MODE);
+	err = fuse_update_attributes(inode, file, STATX_MODE);
+	if (err)
+		goto out_unlock;
+
+	kill = setattr_should_drop_suidgid(&init_user_ns, inode);
+	if (!kill)
+		goto out_unlock;
+
+	attr.ia_mode = inode->i_mode;
+	if (kill & ATTR_KILL_SUID)
+		attr.ia_mode &= ~S_ISUID;
+	if (kill & ATTR_KILL_SGID)
+		attr.ia_mode &= ~S_ISGID;
+	err = fuse_do_setattr(file_dentry(file), &attr, file);
+
+out_unlock:
+	inode_unlock(inode);
+	return err;
+}
+
+static int fuse_passthrough_remove_privs(struct file *file,
+					 struct file *backing_file, bool nowait)
+{
+	/* Either of the two may be newer than the other */
+	if (likely(!setattr_should_drop_suidgid(&init_user_ns,
+						file_inode(file)) &&
+		   !setattr_should_drop_suidgid(&init_user_ns,
+						file_inode(backing_file))))
+		return 0;
+
+	if (nowait)
+		return -EAGAIN;
+
+	return fuse_passthrough_strip_mode(file);
+}
+
+static struct timespec64 fuse_passthrough_atime(struct file *backing_file)
+{
+	return file_inode(backing_file)->i_atime;
+}
+
+static void fuse_passthrough_accessed(struct file *file,
+				      struct file *backing_file,
+				      struct timespec64 old_atime)
+{
+	struct timespec64 atime = fuse_passthrough_atime(backing_file);
+
+	if (!timespec64_equal(&atime, &old_atime))
+		fuse_invalidate_atime(file_inode(file));
+}
+
+/*
+ * Undoes the submission's preparations. A write changed the inode even if it
+ * failed half way, but its end is known only if it did not.
+ */
+static void fuse_passthrough_aio_end(struct fuse_passthrough_aio *aio, long res)
+{
+	struct kiocb *orig_iocb = aio->orig_iocb;
+
+	if (aio->write) {
+		kiocb_end_write(&aio->iocb);
+		fuse_write_update_attr(file_inode(orig_iocb->ki_filp),
+				       aio->iocb.ki_pos, res);
+	}
+	orig_iocb->ki_pos = aio->iocb.ki_pos;
+}
+
+static void fuse_passthrough_aio_put(struct fuse_passthrough_aio *aio)
+{
+	if (refcount_dec_and_test(&aio->ref)) {
+		fput(aio->iocb.ki_filp);
+		kfree(aio);
+	}
+}
+
+static void fuse_passthrough_aio_finish(struct fuse_passthrough_aio *aio)
+{
+	struct kiocb *orig_iocb = aio->orig_iocb;
+	long res = aio->res;
+
+	fuse_passthrough_aio_end(aio, res);
+	fuse_passthrough_aio_put(aio);
+	orig_iocb->ki_complete(orig_iocb, res);
+}
+
+static void fuse_passthrough_aio_work(struct work_struct *work)
+{
+	fuse_passthrough_aio_finish(container_of(work,
+						 struct fuse_passthrough_aio,
+						 work));
+}
+
+static void fuse_passthrough_aio_complete(struct kiocb *iocb, long res)
+{
+	struct fuse_passthrough_aio *aio =
+		container_of(iocb, struct fuse_passthrough_aio, iocb);
+
+	aio->res = res;
+
+	/* fi->lock is taken after a write, and is not safe in interrupts */
+	if (aio->write && !in_task()) {
+		INIT_WORK(&aio->work, fuse_passthrough_aio_work);
+		queue_work(system_unbound_wq, &aio->work);
+		return;
+	}
+
+	fuse_passthrough_aio_finish(aio);
+}
+
+static ssize_t fuse_passthrough_aio_submit(struct kiocb *orig_iocb,
+					   struct file *backing_file,
+					   struct iov_iter *iter)
+{
+	struct fuse_passthrough_aio *aio;
+	ssize_t ret;
+
+	aio = kmalloc(sizeof(*aio), GFP_KERNEL);
+	if (!aio)
+		return -ENOMEM;
+
+	fuse_passthrough_init_iocb(&aio->iocb, orig_iocb,
+				   get_file(backing_file));
+	aio->iocb.ki_complete = fuse_passthrough_aio_complete;
+	aio->orig_iocb = orig_iocb;
+	/* Not every caller in the kernel sets IOCB_WRITE */
+	aio->write = iov_iter_rw(iter) == WRITE;
+	refcount_set(&aio->ref, 2);
+
+	if (aio->write) {
+		kiocb_start_write(&aio->iocb);
+		ret = vfs_iocb_iter_write(backing_file, &aio->iocb, iter);
+	} else {
+		ret = vfs_iocb_iter_read(backing_file, &aio->iocb, iter);
+	}
+
+	if (ret != -EIOCBQUEUED) {
+		fuse_passthrough_aio_end(aio, ret);
+		fuse_passthrough_aio_put(aio);
+	}
+	fuse_passthrough_aio_put(aio);
+
+	return ret;
+}
+
+static ssize_t fuse_passthrough_read_sync(struct kiocb *orig_iocb,
+					  struct file *backing_file,
+					  struct iov_iter *to)
+{
+	struct kiocb iocb;
+	ssize_t ret;
+
+	fuse_passthrough_init_iocb(&iocb, orig_iocb, backing_file);
+	ret = vfs_iocb_iter_read(backing_file, &iocb, to);
+	orig_iocb->ki_pos = iocb.ki_pos;
+
+	return ret;
+}
+
+static ssize_t fuse_passthrough_write_sync(struct kiocb *orig_iocb,
+					   struct file *backing_file,
+					   struct iov_iter *from)
+{
+	struct kiocb iocb;
+	ssize_t ret;
+
+	fuse_passthrough_init_iocb(&iocb, orig_iocb, backing_file);
+	file_start_write(backing_file);
+	ret = vfs_iocb_iter_write(backing_file, &iocb, from);
+	file_end_write(backing_file);
+	orig_iocb->ki_pos = iocb.ki_pos;
+	fuse_write_update_attr(file_inode(orig_iocb->ki_filp), iocb.ki_pos,
+			       ret);
+
+	return ret;
+}
+
+/**
+ * fuse_passthrough_read_iter() - ->read_iter() of a passthrough file
+ * @iocb: the user's kiocb on the FUSE file
+ * @to: where the data go
+ *
+ * Context: may sleep unless IOCB_NOWAIT is set
+ * Return: bytes read, -EIOCBQUEUED, -EINVAL for O_DIRECT that the backing file
+ * does not support, -EPERM if O_APPEND was taken off an append-only backing
+ * file, -ENOMEM, or the backing file's error
+ */
+ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
+{
+	struct file *file = iocb->ki_filp;
+	struct file *backing_file = fuse_passthrough_file(file);
+	struct timespec64 old_atime = fuse_passthrough_atime(backing_file);
+	const struct cred *old_cred;
+	ssize_t ret;
+
+	if (!iov_iter_count(to))
+		return 0;
+
+	ret = fuse_passthrough_prepare(iocb, backing_file);
+	if (ret)
+		return ret;
+
+	old_cred = fuse_passthrough_override_creds(file);
+	if (is_sync_kiocb(iocb))
+		ret = fuse_passthrough_read_sync(iocb, backing_file, to);
+	else
+		ret = fuse_passthrough_aio_submit(iocb, backing_file, to);
+	revert_creds(old_cred);
+
+	fuse_passthrough_accessed(file, backing_file, old_atime);
+
+	return ret;
+}
+
+/**
+ * fuse_passthrough_write_iter() - ->write_iter() of a passthrough file
+ * @iocb: the user's kiocb on the FUSE file
+ * @from: where the data come from
+ *
+ * The FUSE inode is not locked: the backing file system orders writes as it
+ * does for its other users.
+ *
+ * Context: may sleep unless IOCB_NOWAIT is set; freeze protection of the FUSE
+ * superblock held
+ * Return: bytes written, -EIOCBQUEUED, -EINVAL for O_DIRECT that the backing
+ * file does not support, -EPERM if O_APPEND was taken off an append-only
+ * backing file, -EAGAIN for IOCB_NOWAIT if privileges have to be
+ * stripped first, -ENOMEM, or the error of the backing file, or of the server
+ * for stripping privileges
+ */
+ssize_t fuse_passthrough_write_iter(struct kiocb *iocb, struct iov_iter *from)
+{
+	struct file *file = iocb->ki_filp;
+	struct file *backing_file = fuse_passthrough_file(file);
+	const struct cred *old_cred;
+	ssize_t ret;
+
+	if (!iov_iter_count(from))
+		return 0;
+
+	ret = fuse_passthrough_prepare(iocb, backing_file);
+	if (ret)
+		return ret;
+
+	ret = fuse_passthrough_remove_privs(file, backing_file,
+					    iocb->ki_flags & IOCB_NOWAIT);
+	if (ret)
+		return ret;
+
+	old_cred = fuse_passthrough_override_creds(file);
+	if (is_sync_kiocb(iocb))
+		ret = fuse_passthrough_write_sync(iocb, backing_file, from);
+	else
+		ret = fuse_passthrough_aio_submit(iocb, backing_file, from);
+	revert_creds(old_cred);
+
+	return ret;
+}
+
+/**
+ * fuse_passthrough_splice_read() - ->splice_read() of a passthrough file
+ * @in: FUSE file
+ * @ppos: file position, in bytes; moved on
+ * @pipe: pipe to fill, locked by the caller
+ * @len: bytes wanted
+ * @flags: SPLICE_F_*
+ *
+ * Return: bytes spliced, or the backing file's error
+ */
+ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
+				     struct pipe_inode_info *pipe, size_t len,
+				     unsigned int flags)
+{
+	struct file *backing_file = fuse_passthrough_file(in);
+	struct timespec64 old_atime = fuse_passthrough_atime(backing_file);
+	const struct cred *old_cred;
+	ssize_t ret;
+
+	if (!backing_file->f_op->splice_read)
+		return -EINVAL;
+
+	ret = fuse_passthrough_sync_flags(in, backing_file);
+	if (ret)
+		return ret;
+
+	old_cred = fuse_passthrough_override_creds(in);
+	ret = backing_file->f_op->splice_read(backing_file, ppos, pipe, len,
+					      flags);
+	revert_creds(old_cred);
+
+	fuse_passthrough_accessed(in, backing_file, old_atime);
+
+	return ret;
+}
+
+/**
+ * fuse_passthrough_splice_write() - ->splice_write() of a passthrough file
+ * @pipe: pipe to drain, not locked
+ * @out: FUSE file
+ * @ppos: file position, in bytes; moved on
+ * @len: bytes wanted
+ * @flags: SPLICE_F_*
+ *
+ * iter_file_splice_write() on the FUSE file would take freeze protection of the
+ * backing superblock inside of the pipe lock, the other way round than a splice
+ * into the backing file itself does (see ovl_splice_write()). So it is called
+ * on the backing file, with that protection held.
+ *
+ * Context: freeze protection of the FUSE superblock held
+ * Return: bytes spliced, or the error of the backing file, or of the server for
+ * stripping privileges
+ */
+ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
+				      struct file *out, loff_t *ppos,
+				      size_t len, unsigned int flags)
+{
+	struct file *backing_file = fuse_passthrough_file(out);
+	const struct cred *old_cred;
+	ssize_t ret;
+
+	ret = fuse_passthrough_sync_flags(out, backing_file);
+	if (ret)
+		return ret;
+
+	ret = fuse_passthrough_remove_privs(out, backing_file, false);
+	if (ret)
+		return ret;
+
+	old_cred = fuse_passthrough_override_creds(out);
+	file_start_write(backing_file);
+	ret = iter_file_splice_write(pipe, backing_file, ppos, len, flags);
+	file_end_write(backing_file);
+	revert_creds(old_cred);
+
+	fuse_write_update_attr(file_inode(out), *ppos, ret);
+
+	return ret;
+}
+
+/**
+ * fuse_passthrough_mmap() - ->mmap() of a passthrough file
+ * @file: FUSE file
+ * @vma: the new mapping
+ *
+ * The mapping is one of the backing file, whose page cache it shares with
+ * everybody else who uses that file.
+ *
+ * Context: mmap_lock of the user's address space held for writing
+ * Return: 0, -ENODEV if the backing file cannot be mapped, or its error
+ */
+int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct file *backing_file = fuse_passthrough_file(file);
+	const struct cred *old_cred;
+	int err;
+
+	if (!backing_file->f_op->mmap)
+		return -ENODEV;
+
+	vma_set_file(vma, backing_file);
+
+	old_cred = fuse_passthrough_override_creds(file);
+	err = call_mmap(backing_file, vma);
+	revert_creds(old_cred);
+
+	return err;
+}

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * FUSE passthrough: which way the I/O of an open file goes
+ *
+ * A regular file's inode is in one of three modes, which its open files share:
+ *
+ *  neutral	no opens, or only opens with FOPEN_DIRECT_IO
+ *  cached	fi->cached_opens > 0: I/O goes through the FUSE page cache
+ *  passthrough	fi->passthrough_opens > 0: I/O goes to fi->backing, and the FUSE
+ *		page cache is empty
+ *
+ * An open either fits into the mode that its inode is in, begins a mode on a
+ * neutral inode, or is refused. The last open to leave ends the mode.
+ *
+ * Ownership: fi->backing is owned by the inode for as long as it is in
+ * passthrough mode. ff->backing_file and ff->backing_cred are owned by the open
+ * file, from fuse_passthrough_open() until fuse_passthrough_release().
+ *
+ * Locking: fi->lock protects the counters and fi->backing. The fields of the
+ * open file are constant while it can be used.
+ */
+
+#include "fuse_i.h"
+
+#include <linux/cred.h>
+#include <linux/file.h>
+#include <linux/pagemap.h>
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/fuse.h>
+
+/* What may come with FOPEN_PASSTHROUGH in a reply */
+#define FUSE_PASSTHROUGH_FOPEN_FLAGS \
+	(FOPEN_PASSTHROUGH | FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE | \
+	 FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES)
+
+/* ff->io_mode */
+enum {
+	FUSE_IO_NEUTRAL,
+	FUSE_IO_CACHED,
+	FUSE_IO_PASSTHROUGH,
+};
+
+/* Says why, where a server's author can see it. The user gets EIO. */
+static int fuse_passthrough_refuse(struct fuse_file *ff, const char *reason,
+				   int err)
+{
+	struct fuse_conn *fc = ff->fm->fc;
+
+	trace_fuse_passthrough_refused(fc->dev, ff->nodeid, ff->backing_id,
+				       ff->open_flags, reason, err);
+	pr_debug("passthrough refused on %u:%u: %s (nodeid %llu, backing_id %d, open_flags %#x, error %d)\n",
+		 MAJOR(fc->dev), MINOR(fc->dev), reason, ff->nodeid,
+		 ff->backing_id, ff->open_flags, err);
+
+	return -EIO;
+}
+
+/* Checks what the reply says by itself; NULL if there is nothing wrong */
+static const char *fuse_passthrough_check_reply(struct fuse_file *ff)
+{
+	if (!ff->fm->fc->passthrough)
+		return "not enabled on this connection";
+
+	if (ff->open_flags & ~FUSE_PASSTHROUGH_FOPEN_FLAGS)
+		return "open flags do not go with passthrough";
+
+	if (ff->backing_id < 0)
+		return "backing id is negative";
+
+	return NULL;
+}
+
+static bool fuse_backing_same_inode(struct fuse_backing *a,
+				    struct fuse_backing *b)
+{
+	return file_inode(a->file) == file_inode(b->file);
+}
+
+/*
+ * Enters passthrough mode with *@fbp, or with the inode's own backing file if
+ * that is NULL; *@fbp then becomes a reference to it.
+ */
+static const char *fuse_passthrough_enter(struct fuse_inode *fi,
+					  struct fuse_backing **fbp)
+{
+	struct fuse_backing *fb = *fbp;
+
+	lockdep_assert_held(&fi->lock);
+
+	if (fi->cached_opens)
+		return "inode has cached opens";
+
+	if (!fb && !fi->backing)
+		return "backing id is zero and the inode has no backing file";
+
+	if (fb && fi->backing && !fuse_backing_same_inode(fb, fi->backing))
+		return "inode has another backing file";
+
+	if (!fb)
+		*fbp = fuse_backing_get(fi->backing);
+	else if (!fi->backing)
+		fi->backing = fuse_backing_get(fb);
+
+	fi->passthrough_opens++;
+	return NULL;
+}
+
+static void fuse_passthrough_leave(struct fuse_inode *fi)
+{
+	struct fuse_backing *fb = NULL;
+
+	spin_lock(&fi->lock);
+	if (!--fi->passthrough_opens)
+		swap(fb, fi->backing);
+	spin_unlock(&fi->lock);
+
+	fuse_backing_put(fb);
+}
+
+static void fuse_cached_leave(struct fuse_inode *fi)
+{
+	spin_lock(&fi->lock);
+	fi->cached_opens--;
+	spin_unlock(&fi->lock);
+}
+
+/*
+ * A reply without FOPEN_PASSTHROUGH. Returns true and a reference in *@fbp if
+ * the inode is in passthrough mode, which the open then has to join so as to
+ * see the same data.
+ */
+static bool fuse_passthrough_join(struct fuse_inode *fi, struct fuse_file *ff,
+				  struct fuse_backing **fbp)
+{
+	bool join;
+
+	spin_lock(&fi->lock);
+	join = fi->backing;
+	if (join) {
+		fuse_passthrough_enter(fi, fbp);
+	} else if (!(ff->open_flags & FOPEN_DIRECT_IO)) {
+		fi->cached_opens++;
+		ff->io_mode = FUSE_IO_CACHED;
+	}
+	spin_unlock(&fi->lock);
+
+	return join;
+}
+
+/* The user's open flags, with what the FUSE mount says added */
+static unsigned int fuse_passthrough_open_flags(struct file *file)
+{
+	unsigned int flags = file->f_flags;
+
+	if (file->f_path.mnt->mnt_flags & MNT_NOATIME)
+		flags |= O_NOATIME;
+
+	return flags;
+}
+
+/* Consumes the reference to @fb. The inode has entered passthrough mode. */
+static int fuse_passthrough_attach(struct inode *inode, struct file *file,
+				   struct fuse_backing *fb)
+{
+	struct fuse_file *ff = file->private_data;
+	struct file *backing_file;
+	int err;
+
+	/* Left over from cached opens: nobody would keep it up to date */
+	invalidate_inode_pages2(inode->i_mapping);
+
+	backing_file = fuse_backing_open_file(fb,
+					      fuse_passthrough_open_flags(file));
+	err = PTR_ERR_OR_ZERO(backing_file);
+	if (err)
+		goto out_leave;
+
+	ff->backing_file = backing_file;
+	ff->backing_cred = get_cred(fb->cred);
+	ff->io_mode = FUSE_IO_PASSTHROUGH;
+	fuse_backing_put(fb);
+
+	return 0;
+
+out_leave:
+	fuse_passthrough_leave(get_fuse_inode(inode));
+	fuse_backing_put(fb);
+	return fuse_passthrough_refuse(ff, "cannot open the backing file", err);
+}
+
+static int fuse_passthrough_open_backing(struct inode *inode, struct file *file)
+{
+	struct fuse_inode *fi = get_fuse_inode(inode);
+	struct fuse_file *ff = file->private_data;
+	struct fuse_backing *fb = NULL;
+	const char *reason;
+
+	reason = fuse_passthrough_check_reply(ff);
+	if (reason)
+		return fuse_passthrough_refuse(ff, reason, -EINVAL);
+
+	if (ff->backing_id) {
+		fb = fuse_backing_lookup(ff->fm->fc, ff->backing_id);
+		if (!fb)
+			return fuse_passthrough_refuse(ff, "no such backing id",
+						       -ENOENT);
+	}
+
+	spin_lock(&fi->lock);
+	reason = fuse_passthrough_enter(fi, &fb);
+	spin_unlock(&fi->lock);
+	if (reason) {
+		fuse_backing_put(fb);
+		return fuse_passthrough_refuse(ff, reason, -EBUSY);
+	}
+
+	return fuse_passthrough_attach(inode, file, fb);
+}
+
+/**
+ * fuse_passthrough_open() - settle which way the I/O of a new open goes
+ * @inode: FUSE inode
+ * @file: file being opened, with the reply to OPEN, CREATE or TMPFILE in its
+ *	private data
+ *
+ * Nothing is left behind on failure; the caller has to send the RELEASE.
+ *
+ * Context: may sleep; no locks held
+ * Return: 0, or -EIO if the reply cannot be followed. A tracepoint and a
+ * pr_debug() name the cause.
+ */
+int fuse_passthrough_open(struct inode *inode, struct file *file)
+{
+	struct fuse_inode *fi = get_fuse_inode(inode);
+	struct fuse_file *ff = file->private_data;
+	struct fuse_backing *fb = NULL;
+
+	if (!S_ISREG(inode->i_mode) || FUSE_IS_DAX(inode))
+		return 0;
+
+	if (ff->open_flags & FOPEN_PASSTHROUGH)
+		return fuse_passthrough_open_backing(inode, file);
+
+	if (!ff->fm->fc->passthrough || !fuse_passthrough_join(fi, ff, &fb))
+		return 0;
+
+	return fuse_passthrough_attach(inode, file, fb);
+}
+
+/**
+ * fuse_passthrough_release() - undo fuse_passthrough_open()
+ * @inode: FUSE inode
+ * @ff: open file without any I/O in flight
+ *
+ * Context: process context; no locks held
+ */
+void fuse_passthrough_release(struct inode *inode, struct fuse_file *ff)
+{
+	struct fuse_inode *fi = get_fuse_inode(inode);
+
+	switch (ff->io_mode) {
+	case FUSE_IO_PASSTHROUGH:
+		fput(ff->backing_file);
+		put_cred(ff->backing_cred);
+		fuse_passthrough_leave(fi);
+		break;
+	case FUSE_IO_CACHED:
+		fuse_cached_leave(fi);
+		break;
+	}
+	ff->io_mode = FUSE_IO_NEUTRAL;
+}
+
+/**
+ * fuse_passthrough_inode_init() - prepare a new regular file's inode
+ * @fi: FUSE inode in neutral mode
+ */
+void fuse_passthrough_inode_init(struct fuse_inode *fi)
+{
+	fi->cached_opens = 0;
+	fi->passthrough_opens = 0;
+	fi->backing = NULL;
+}
