@@ -139,7 +139,11 @@ static int fuse_backing_may_open(const struct path *path, unsigned int flags)
 /**
  * fuse_backing_open_file() - open a file of the kernel's own on a backing path
  * @fb: backing file
+ * @user_path: path of the FUSE file, shown to users wherever the new file is
+ *	mapped; referenced by the new file
  * @flags: the user's open flags (O_*)
+ * @released: called when the last reference to the new file is gone
+ * @data: argument for @released
  *
  * The server has created, locked and truncated already whatever the user's
  * flags asked for, so the flags for that are left out. All permission checks
@@ -148,10 +152,13 @@ static int fuse_backing_may_open(const struct path *path, unsigned int flags)
  * Context: may sleep
  * Return: the opened file, or an ERR_PTR: -EACCES or -EPERM if the credentials
  * do not allow it, -EROFS, -ETXTBSY, -EINVAL if O_DIRECT is not supported,
- * -EOPNOTSUPP if the file cannot be read and written by iov_iter, -ENFILE,
  * -ENOMEM, or what the backing file system returned
  */
-struct file *fuse_backing_open_file(struct fuse_backing *fb, unsigned int flags)
+struct file *fuse_backing_open_file(struct fuse_backing *fb,
+				    const struct path *user_path,
+				    unsigned int flags,
+				    backing_file_released_t released,
+				    void *data)
 {
 	const struct path *path = &fb->file->f_path;
 	const struct cred *old_cred;
@@ -162,15 +169,12 @@ struct file *fuse_backing_open_file(struct fuse_backing *fb, unsigned int flags)
 
 	old_cred = override_creds(fb->cred);
 	err = fuse_backing_may_open(path, flags);
-	file = err ? ERR_PTR(err) : dentry_open(path, flags, fb->cred);
+	if (err)
+		file = ERR_PTR(err);
+	else
+		file = backing_file_open(user_path, flags, path, fb->cred,
+					 released, data);
 	revert_creds(old_cred);
-
-	/* ->open() may have changed the file's operations */
-	if (!IS_ERR(file) &&
-	    (!file->f_op->read_iter || !file->f_op->write_iter)) {
-		fput(file);
-		file = ERR_PTR(-EOPNOTSUPP);
-	}
 
 	return file;
 }

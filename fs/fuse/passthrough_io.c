@@ -174,6 +174,16 @@ static int fuse_passthrough_remove_privs(struct file *file,
 	return fuse_passthrough_strip_mode(file);
 }
 
+/* Freeze protection of the backing superblock; false if it cannot be waited for */
+static bool fuse_passthrough_start_write(struct kiocb *iocb)
+{
+	if (iocb->ki_flags & IOCB_NOWAIT)
+		return file_start_write_trylock(iocb->ki_filp);
+
+	file_start_write(iocb->ki_filp);
+	return true;
+}
+
 static struct timespec64 fuse_passthrough_atime(struct file *backing_file)
 {
 	return file_inode(backing_file)->i_atime;
@@ -251,12 +261,13 @@ static ssize_t fuse_passthrough_aio_submit(struct kiocb *orig_iocb,
 					   struct file *backing_file,
 					   struct iov_iter *iter)
 {
+	bool nowait = orig_iocb->ki_flags & IOCB_NOWAIT;
 	struct fuse_passthrough_aio *aio;
 	ssize_t ret;
 
-	aio = kmalloc(sizeof(*aio), GFP_KERNEL);
+	aio = kmalloc(sizeof(*aio), nowait ? GFP_NOWAIT : GFP_KERNEL);
 	if (!aio)
-		return -ENOMEM;
+		return nowait ? -EAGAIN : -ENOMEM;
 
 	fuse_passthrough_init_iocb(&aio->iocb, orig_iocb,
 				   get_file(backing_file));
@@ -266,17 +277,26 @@ static ssize_t fuse_passthrough_aio_submit(struct kiocb *orig_iocb,
 	aio->write = iov_iter_rw(iter) == WRITE;
 	refcount_set(&aio->ref, 2);
 
+	ret = -EAGAIN;
+	if (aio->write && !fuse_passthrough_start_write(&aio->iocb))
+		goto out_put;
+
 	if (aio->write) {
-		kiocb_start_write(&aio->iocb);
+		/* As in aio_write(): it is kiocb_end_write() that unlocks */
+		__sb_writers_release(file_inode(backing_file)->i_sb,
+				     SB_FREEZE_WRITE);
 		ret = vfs_iocb_iter_write(backing_file, &aio->iocb, iter);
 	} else {
 		ret = vfs_iocb_iter_read(backing_file, &aio->iocb, iter);
 	}
 
-	if (ret != -EIOCBQUEUED) {
+	if (ret != -EIOCBQUEUED)
 		fuse_passthrough_aio_end(aio, ret);
+
+out_put:
+	/* The completion's reference, if there is not going to be one */
+	if (ret != -EIOCBQUEUED)
 		fuse_passthrough_aio_put(aio);
-	}
 	fuse_passthrough_aio_put(aio);
 
 	return ret;
@@ -304,7 +324,9 @@ static ssize_t fuse_passthrough_write_sync(struct kiocb *orig_iocb,
 	ssize_t ret;
 
 	fuse_passthrough_init_iocb(&iocb, orig_iocb, backing_file);
-	file_start_write(backing_file);
+	if (!fuse_passthrough_start_write(&iocb))
+		return -EAGAIN;
+
 	ret = vfs_iocb_iter_write(backing_file, &iocb, from);
 	file_end_write(backing_file);
 	orig_iocb->ki_pos = iocb.ki_pos;
@@ -363,9 +385,10 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
  * superblock held
  * Return: bytes written, -EIOCBQUEUED, -EINVAL for O_DIRECT that the backing
  * file does not support, -EPERM if O_APPEND was taken off an append-only
- * backing file, -EAGAIN for IOCB_NOWAIT if privileges have to be
- * stripped first, -ENOMEM, or the error of the backing file, or of the server
- * for stripping privileges
+ * backing file, -EAGAIN for IOCB_NOWAIT if privileges have to be stripped first,
+ * or the backing file system is frozen, or anything else has to be waited for,
+ * -ENOMEM, or the error of the backing file, or of the server for stripping
+ * privileges
  */
 ssize_t fuse_passthrough_write_iter(struct kiocb *iocb, struct iov_iter *from)
 {
@@ -482,7 +505,8 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
  * @vma: the new mapping
  *
  * The mapping is one of the backing file, whose page cache it shares with
- * everybody else who uses that file.
+ * everybody else who uses that file. By its reference to ff->backing_file it
+ * keeps the FUSE file from being released.
  *
  * Context: mmap_lock of the user's address space held for writing
  * Return: 0, -ENODEV if the backing file cannot be mapped, or its error

@@ -13,8 +13,10 @@
  * neutral inode, or is refused. The last open to leave ends the mode.
  *
  * Ownership: fi->backing is owned by the inode for as long as it is in
- * passthrough mode. ff->backing_file and ff->backing_cred are owned by the open
- * file, from fuse_passthrough_open() until fuse_passthrough_release().
+ * passthrough mode. ff->backing_file is owned by the open file, from
+ * fuse_passthrough_open() until fuse_passthrough_release(), and by each mapping
+ * made of it. It in turn owns a reference to ff: RELEASE is sent, and the open
+ * leaves its mode, when the file is closed and its last mapping is gone.
  *
  * Locking: fi->lock protects the counters and fi->backing. The fields of the
  * open file are constant while it can be used.
@@ -148,6 +150,18 @@ static bool fuse_passthrough_join(struct fuse_inode *fi, struct fuse_file *ff,
 	return join;
 }
 
+/* The last reference to ff->backing_file is gone, that of mappings included */
+static void fuse_passthrough_released(const struct path *user_path, void *data)
+{
+	struct fuse_file *ff = data;
+	struct inode *inode = ff->inode;
+
+	put_cred(ff->backing_cred);
+	fuse_passthrough_leave(get_fuse_inode(inode));
+	fuse_file_put(ff, ff->fm->fc->auto_submounts);
+	iput(inode);
+}
+
 /* The user's open flags, with what the FUSE mount says added */
 static unsigned int fuse_passthrough_open_flags(struct file *file)
 {
@@ -170,16 +184,25 @@ static int fuse_passthrough_attach(struct inode *inode, struct file *file,
 	/* Left over from cached opens: nobody would keep it up to date */
 	invalidate_inode_pages2(inode->i_mapping);
 
-	backing_file = fuse_backing_open_file(fb,
-					      fuse_passthrough_open_flags(file));
+	backing_file = fuse_backing_open_file(fb, &file->f_path,
+					      fuse_passthrough_open_flags(file),
+					      fuse_passthrough_released, ff);
 	err = PTR_ERR_OR_ZERO(backing_file);
 	if (err)
 		goto out_leave;
 
-	ff->backing_file = backing_file;
+	/* Dropped by fuse_passthrough_released() */
+	refcount_inc(&ff->count);
+	ihold(inode);
+	ff->inode = inode;
 	ff->backing_cred = get_cred(fb->cred);
+	ff->backing_file = backing_file;
 	ff->io_mode = FUSE_IO_PASSTHROUGH;
 	fuse_backing_put(fb);
+
+	/* FUSE itself cannot do without waiting for the server */
+	if (!(ff->open_flags & FOPEN_DIRECT_IO))
+		file->f_mode |= backing_file->f_mode & FMODE_NOWAIT;
 
 	return 0;
 
@@ -251,7 +274,9 @@ int fuse_passthrough_open(struct inode *inode, struct file *file)
 /**
  * fuse_passthrough_release() - undo fuse_passthrough_open()
  * @inode: FUSE inode
- * @ff: open file without any I/O in flight
+ * @ff: open file that is being closed, without any I/O in flight
+ *
+ * Mappings of a passthrough file may go on to keep @ff, and its mode.
  *
  * Context: process context; no locks held
  */
@@ -262,8 +287,6 @@ void fuse_passthrough_release(struct inode *inode, struct fuse_file *ff)
 	switch (ff->io_mode) {
 	case FUSE_IO_PASSTHROUGH:
 		fput(ff->backing_file);
-		put_cred(ff->backing_cred);
-		fuse_passthrough_leave(fi);
 		break;
 	case FUSE_IO_CACHED:
 		fuse_cached_leave(fi);

@@ -1,0 +1,943 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * FUSE passthrough: the replies to OPEN, CREATE and TMPFILE that the kernel
+ * follows, and those that it refuses with EIO.
+ */
+#include "test_common.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../kselftest_harness.h"
+
+#define UNKNOWN_FOPEN_BIT	(1U << 20)
+
+/* The three requests that open a file */
+enum request { OPEN, CREATE, TMPFILE };
+
+static const int open_flags[] = {
+	[OPEN] = O_RDWR,
+	[CREATE] = O_RDWR | O_CREAT | O_EXCL,
+	[TMPFILE] = O_RDWR | O_TMPFILE,
+};
+
+static const uint32_t opcode[] = {
+	[OPEN] = FUSE_OPEN,
+	[CREATE] = FUSE_CREATE,
+	[TMPFILE] = FUSE_TMPFILE,
+};
+
+/* A file that comes with the request */
+static struct test_file *add_file_for(struct test_env *env,
+				      enum request request)
+{
+	struct test_file *file;
+
+	if (request == OPEN)
+		return test_add_file(env, "file", "data", 4);
+	file = test_add_absent(env, "file", "data", 4);
+	env->tmpfile = file;
+	return file;
+}
+
+static int open_by(struct test_file *file, enum request request)
+{
+	return test_open(file, open_flags[request]);
+}
+
+/* Sets the file up again for another request of the kind */
+static int again(struct test_file *file, enum request request)
+{
+	char path[PATH_MAX];
+
+	return request == CREATE ? unlink(test_path(file, path)) : 0;
+}
+
+/* The ids that a reply may carry */
+
+static int id_of_file(struct test_file *file)
+{
+	return fuse_backing_open(fuse_server_dev(file->env->srv), file->fd);
+}
+
+static int id_zero(struct test_file *file)
+{
+	return 0;
+}
+
+static int id_minus_one(struct test_file *file)
+{
+	return -1;
+}
+
+static int id_int_min(struct test_file *file)
+{
+	return INT_MIN;
+}
+
+static int id_unknown(struct test_file *file)
+{
+	return id_of_file(file) + 4711;
+}
+
+static int id_int_max(struct test_file *file)
+{
+	return INT_MAX;
+}
+
+static int id_closed(struct test_file *file)
+{
+	int id = id_of_file(file);
+
+	fuse_backing_close(fuse_server_dev(file->env->srv), id);
+	return id;
+}
+
+static int id_one(struct test_file *file)
+{
+	return 1;
+}
+
+FIXTURE(bad_reply)
+{
+	struct test_env env;
+	struct test_file *file;
+};
+
+FIXTURE_VARIANT(bad_reply)
+{
+	enum request request;
+	uint32_t flags;		/* beside FOPEN_PASSTHROUGH */
+	int (*id)(struct test_file *file);
+	bool not_negotiated;
+};
+
+#define BAD_REPLY(name_, ...) \
+	FIXTURE_VARIANT_ADD(bad_reply, open_##name_) \
+	{ \
+		.request = OPEN, __VA_ARGS__ \
+	}; \
+	FIXTURE_VARIANT_ADD(bad_reply, create_##name_) \
+	{ \
+		.request = CREATE, __VA_ARGS__ \
+	}; \
+	FIXTURE_VARIANT_ADD(bad_reply, tmpfile_##name_) \
+	{ \
+		.request = TMPFILE, __VA_ARGS__ \
+	}
+
+BAD_REPLY(not_negotiated, .id = id_one, .not_negotiated = true);
+BAD_REPLY(id_zero, .id = id_zero);
+BAD_REPLY(id_minus_one, .id = id_minus_one);
+BAD_REPLY(id_int_min, .id = id_int_min);
+BAD_REPLY(id_unknown, .id = id_unknown);
+BAD_REPLY(id_int_max, .id = id_int_max);
+BAD_REPLY(id_closed, .id = id_closed);
+BAD_REPLY(stream, .id = id_of_file, .flags = FOPEN_STREAM);
+BAD_REPLY(nonseekable, .id = id_of_file, .flags = FOPEN_NONSEEKABLE);
+BAD_REPLY(cache_dir, .id = id_of_file, .flags = FOPEN_CACHE_DIR);
+BAD_REPLY(unknown_bit, .id = id_of_file, .flags = UNKNOWN_FOPEN_BIT);
+
+FIXTURE_SETUP(bad_reply)
+{
+	struct test_env *env = &self->env;
+
+	ASSERT_EQ(0, test_setup(env));
+	if (variant->not_negotiated)
+		env->config.init_flags &= ~FUSE_PASSTHROUGH;
+	self->file = add_file_for(env, variant->request);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_EQ(0, test_start(env));
+	TEST_NEEDS_PASSTHROUGH(env);
+	self->file->backing_id = variant->id(self->file);
+	self->file->open_flags = FOPEN_PASSTHROUGH | variant->flags;
+}
+
+FIXTURE_TEARDOWN(bad_reply)
+{
+	test_teardown(&self->env);
+}
+
+TEST_F(bad_reply, is_eio)
+{
+	int fd = open_by(self->file, variant->request);
+	int err = errno;
+
+	if (fd >= 0) {
+		close(fd);
+		err = 0;
+	}
+	if (err == EOPNOTSUPP && variant->request == TMPFILE)
+		SKIP(return, "no TMPFILE in this kernel");
+	ASSERT_EQ(1, test_count(&self->env, opcode[variant->request]));
+	ASSERT_OR_XFAIL(&self->env, err == EIO, "says %s (%d) and not EIO",
+			strerror(err), err);
+}
+
+TEST_F(bad_reply, is_released_once)
+{
+	int fd = open_by(self->file, variant->request);
+
+	ASSERT_OR_XFAIL(&self->env, fd == -1, "accepts the reply");
+	EXPECT_EQ(1, test_opens(self->file));
+	EXPECT_EQ(1, test_releases(self->file));
+	EXPECT_EQ(self->file->fh, self->file->released_fh);
+}
+
+TEST_F(bad_reply, does_no_harm_to_the_next_open)
+{
+	int fd = open_by(self->file, variant->request);
+	char buf[4];
+
+	ASSERT_OR_XFAIL(&self->env, fd == -1, "accepts the reply");
+
+	ASSERT_EQ(0, again(self->file, variant->request));
+	if (variant->not_negotiated) {
+		self->file->open_flags = 0;
+	} else {
+		ASSERT_LT(0, test_back(self->file));
+	}
+	fd = open_by(self->file, variant->request);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(4, pread(fd, buf, 4, 0));
+	EXPECT_EQ(0, memcmp(buf, "data", 4));
+	EXPECT_EQ(variant->not_negotiated, !!test_data_requests(&self->env));
+	EXPECT_EQ(0, close(fd));
+	EXPECT_EQ(2, test_opens(self->file));
+	EXPECT_EQ(2, test_releases(self->file));
+}
+
+FIXTURE(good_reply)
+{
+	struct test_env env;
+	struct test_file *file;
+};
+
+FIXTURE_VARIANT(good_reply)
+{
+	enum request request;
+};
+
+FIXTURE_VARIANT_ADD(good_reply, open)
+{
+	.request = OPEN,
+};
+
+FIXTURE_VARIANT_ADD(good_reply, create)
+{
+	.request = CREATE,
+};
+
+FIXTURE_VARIANT_ADD(good_reply, tmpfile)
+{
+	.request = TMPFILE,
+};
+
+FIXTURE_SETUP(good_reply)
+{
+	ASSERT_EQ(0, test_setup(&self->env));
+	self->file = add_file_for(&self->env, variant->request);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_EQ(0, test_start(&self->env));
+	TEST_NEEDS_PASSTHROUGH(&self->env);
+	ASSERT_LT(0, test_back(self->file));
+}
+
+FIXTURE_TEARDOWN(good_reply)
+{
+	test_teardown(&self->env);
+}
+
+TEST_F(good_reply, gives_a_passthrough_file)
+{
+	int fd = open_by(self->file, variant->request);
+	char buf[8];
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(4, pread(fd, buf, 8, 0));
+	EXPECT_EQ(0, memcmp(buf, "data", 4));
+	EXPECT_EQ(4, pwrite(fd, "DATA", 4, 0));
+	EXPECT_EQ(4, pread(self->file->fd, buf, 8, 0));
+	EXPECT_EQ(0, memcmp(buf, "DATA", 4));
+	EXPECT_EQ(0, test_count(&self->env, FUSE_READ));
+	EXPECT_EQ(0, test_count(&self->env, FUSE_WRITE));
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_F(good_reply, is_released_at_close)
+{
+	int fd = open_by(self->file, variant->request);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, test_releases(self->file));
+	EXPECT_EQ(0, close(fd));
+	EXPECT_EQ(1, test_releases(self->file));
+	EXPECT_EQ(self->file->fh, self->file->released_fh);
+}
+
+TEST_F(good_reply, lets_its_id_be_closed_at_once)
+{
+	int dev = fuse_server_dev(self->env.srv);
+	int fd = open_by(self->file, variant->request);
+	char buf[4];
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, test_backing_close(dev, self->file->backing_id));
+	EXPECT_EQ(4, pwrite(fd, "DATA", 4, 0));
+	EXPECT_EQ(4, pread(fd, buf, 4, 0));
+	EXPECT_EQ(0, memcmp(buf, "DATA", 4));
+	EXPECT_EQ(0, test_data_requests(&self->env) -
+		  test_count(&self->env, FUSE_GETXATTR));
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_F(good_reply, may_say_keep_cache)
+{
+	int fd;
+
+	self->file->open_flags |= FOPEN_KEEP_CACHE;
+	fd = open_by(self->file, variant->request);
+	ASSERT_OR_XFAIL(&self->env, fd >= 0, "refuses FOPEN_KEEP_CACHE: %s",
+			strerror(errno));
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_F(good_reply, may_say_noflush_and_parallel_direct_writes)
+{
+	int fd;
+
+	self->file->open_flags |= FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES;
+	fd = open_by(self->file, variant->request);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_F(good_reply, may_follow_an_error)
+{
+	int fd;
+
+	self->file->open_error = EACCES;
+	ASSERT_EQ(-1, open_by(self->file, variant->request));
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(0, test_releases(self->file));
+
+	self->file->open_error = 0;
+	fd = open_by(self->file, variant->request);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close(fd));
+}
+
+FIXTURE(opens)
+{
+	struct test_env env;
+	struct test_file *file;
+	int dev;
+};
+
+FIXTURE_SETUP(opens)
+{
+	ASSERT_EQ(0, test_setup(&self->env));
+	/* The server sees O_TRUNC, and does what it wants */
+	self->env.config.init_flags |= FUSE_ATOMIC_O_TRUNC;
+	self->file = test_add_file(&self->env, "file", "data", 4);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_EQ(0, test_start(&self->env));
+	TEST_NEEDS_PASSTHROUGH(&self->env);
+	self->dev = fuse_server_dev(self->env.srv);
+}
+
+FIXTURE_TEARDOWN(opens)
+{
+	test_teardown(&self->env);
+}
+
+TEST_F(opens, of_another_backing_inode_are_refused)
+{
+	struct test_file *other = test_add_file(&self->env, "other", "xxxx", 4);
+	int first, second;
+	char buf[4];
+
+	ASSERT_TRUE(!!other);
+	ASSERT_LT(0, test_back(self->file));
+	first = test_open(self->file, O_RDWR);
+	ASSERT_LE(0, first);
+
+	self->file->backing_id = id_of_file(other);
+	ASSERT_EQ(-1, test_open(self->file, O_RDWR));
+	EXPECT_EQ(EIO, errno);
+	EXPECT_EQ(1, test_releases(self->file));
+
+	/* The first one has not noticed */
+	EXPECT_EQ(4, read(first, buf, 4));
+	EXPECT_EQ(0, memcmp(buf, "data", 4));
+	EXPECT_EQ(0, close(first));
+
+	/* With nothing open the other is as good as any */
+	second = test_open(self->file, O_RDWR);
+	ASSERT_LE(0, second);
+	EXPECT_EQ(4, read(second, buf, 4));
+	EXPECT_EQ(0, memcmp(buf, "xxxx", 4));
+	EXPECT_EQ(0, close(second));
+	EXPECT_EQ(3, test_releases(self->file));
+}
+
+TEST_F(opens, of_a_file_with_cached_opens_are_refused)
+{
+	int cached, fd;
+
+	cached = test_open(self->file, O_RDWR);
+	ASSERT_LE(0, cached);
+	ASSERT_LT(0, test_back(self->file));
+	ASSERT_EQ(-1, test_open(self->file, O_RDWR));
+	EXPECT_EQ(EIO, errno);
+	EXPECT_EQ(1, test_releases(self->file));
+	EXPECT_EQ(0, close(cached));
+
+	fd = test_open(self->file, O_RDWR);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close(fd));
+	EXPECT_EQ(3, test_releases(self->file));
+}
+
+TEST_F(opens, share_one_id)
+{
+	int first, second;
+	char buf[4];
+
+	ASSERT_LT(0, test_back(self->file));
+	first = test_open(self->file, O_RDWR);
+	second = test_open(self->file, O_RDONLY);
+	ASSERT_LE(0, first);
+	ASSERT_LE(0, second);
+	EXPECT_EQ(4, pwrite(first, "DATA", 4, 0));
+	EXPECT_EQ(4, pread(second, buf, 4, 0));
+	EXPECT_EQ(0, memcmp(buf, "DATA", 4));
+	EXPECT_EQ(0, close(first));
+	EXPECT_EQ(4, pread(second, buf, 4, 0));
+	EXPECT_EQ(0, close(second));
+	EXPECT_EQ(2, test_releases(self->file));
+}
+
+TEST_F(opens, of_a_directory_ignore_the_flag)
+{
+	int fd;
+
+	self->env.dir_open_flags = FOPEN_PASSTHROUGH;
+	self->env.dir_backing_id = -1;
+	fd = open(self->env.mnt, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close(fd));
+	test_sync(&self->env);
+	EXPECT_EQ(1, test_count(&self->env, FUSE_OPENDIR));
+	EXPECT_EQ(1, test_count(&self->env, FUSE_RELEASEDIR));
+}
+
+/* What the kernel may not do on the backing path */
+
+FIXTURE(backing_path)
+{
+	struct test_env env;
+	struct test_file *file;
+	char path[PATH_MAX];
+	pid_t text;
+};
+
+FIXTURE_SETUP(backing_path)
+{
+	ASSERT_EQ(0, test_setup(&self->env));
+	ASSERT_EQ(0, test_start(&self->env));
+	TEST_NEEDS_PASSTHROUGH(&self->env);
+}
+
+FIXTURE_TEARDOWN(backing_path)
+{
+	if (self->text > 0) {
+		kill(self->text, SIGKILL);
+		waitpid(self->text, NULL, 0);
+	}
+	test_teardown(&self->env);
+}
+
+static int open_file_on_ramfs(struct test_env *env, struct test_file **file)
+{
+	char dir[PATH_MAX], path[PATH_MAX];
+
+	if (test_mount(env, "ramfs", "ramfs", "mode=755", dir) ||
+	    test_write_file(test_pathf(path, "%s/file", dir), "data", 4))
+		return -1;
+	*file = test_add_path(env, "file", path, O_RDWR);
+	return *file ? test_back(*file) : -1;
+}
+
+TEST_F(backing_path, without_o_direct_refuses_an_o_direct_open)
+{
+	int fd;
+
+	ASSERT_LT(0, open_file_on_ramfs(&self->env, &self->file));
+	fd = test_open(self->file, O_RDWR | O_DIRECT);
+	ASSERT_OR_XFAIL(&self->env, fd == -1 && errno == EIO,
+			"opens the file for O_DIRECT, or says %s",
+			strerror(errno));
+	EXPECT_EQ(1, test_releases(self->file));
+
+	fd = test_open(self->file, O_RDWR);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close(fd));
+	EXPECT_EQ(2, test_releases(self->file));
+}
+
+TEST_F(backing_path, on_a_read_only_mount_refuses_an_open_for_writing)
+{
+	struct test_env *env = &self->env;
+	char path[PATH_MAX];
+	int fd;
+
+	ASSERT_EQ(0, test_mount(env, "ro", "tmpfs", "size=1m", self->path));
+	test_pathf(path, "%s/file", self->path);
+	ASSERT_EQ(0, test_write_file(path, "data", 4));
+	ASSERT_EQ(0, mount(NULL, self->path, NULL,
+			   MS_REMOUNT | MS_BIND | MS_RDONLY, NULL));
+	self->file = test_add_path(env, "file", path, O_RDONLY);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+
+	fd = test_open(self->file, O_RDWR);
+	ASSERT_OR_XFAIL(env, fd == -1 && errno == EIO,
+			"opens the file for writing, or says %s",
+			strerror(errno));
+	EXPECT_EQ(1, test_releases(self->file));
+
+	fd = test_open(self->file, O_RDONLY);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close(fd));
+	EXPECT_EQ(2, test_releases(self->file));
+}
+
+TEST_F(backing_path, of_a_running_program_refuses_an_open_for_writing)
+{
+	struct test_env *env = &self->env;
+	int fd, direct;
+
+	test_pathf(self->path, "%s/text", env->backing);
+	self->text = test_run_text(self->path);
+	ASSERT_LT(0, self->text);
+	direct = open(self->path, O_WRONLY | O_CLOEXEC);
+	ASSERT_EQ(-1, direct);
+	ASSERT_EQ(ETXTBSY, errno);
+	self->file = test_add_path(env, "text", self->path, O_RDONLY);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+
+	fd = test_open(self->file, O_RDWR);
+	ASSERT_OR_XFAIL(env, fd == -1 && errno == EIO,
+			"opens the file for writing, or says %s",
+			strerror(errno));
+	EXPECT_EQ(1, test_releases(self->file));
+
+	fd = test_open(self->file, O_RDONLY);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close(fd));
+	EXPECT_EQ(2, test_releases(self->file));
+}
+
+static int try_exec(void *path)
+{
+	char *argv[] = { path, NULL };
+	char *envp[] = { NULL };
+
+	execve(path, argv, envp);
+	return errno;
+}
+
+TEST_F(backing_path, open_for_writing_cannot_be_executed)
+{
+	struct test_env *env = &self->env;
+	int fd, err;
+
+	test_pathf(self->path, "%s/text", env->backing);
+	ASSERT_EQ(0, test_write_file(self->path, "#!/", 3));
+	ASSERT_EQ(0, chmod(self->path, 0755));
+	self->file = test_add_path(env, "text", self->path, O_RDONLY);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+
+	fd = test_open(self->file, O_RDWR);
+	ASSERT_LE(0, fd);
+	err = test_in_child(try_exec, self->path);
+	EXPECT_EQ(0, close(fd));
+	ASSERT_OR_XFAIL(env, err == ETXTBSY, "lets a file be executed that is open for writing: %s",
+			strerror(err));
+}
+
+TEST_F(backing_path, that_append_only_forbids_to_write_is_refused)
+{
+	struct test_env *env = &self->env;
+	int append = 0x20;	/* FS_APPEND_FL */
+	int none = 0;
+	int fd, err;
+
+	self->file = test_add_file(env, "file", "data", 4);
+	ASSERT_TRUE(!!self->file);
+	if (ioctl(self->file->fd, _IOW('f', 2, long), &append))
+		SKIP(return, "no append-only files on the backing file system");
+	ASSERT_LT(0, test_back(self->file));
+	fd = test_open(self->file, O_RDWR);
+	err = errno;
+	if (fd < 0) {
+		EXPECT_EQ(EIO, err);
+		EXPECT_EQ(1, test_releases(self->file));
+	}
+	ioctl(self->file->fd, _IOW('f', 2, long), &none);
+	ASSERT_OR_XFAIL(env, fd < 0, "opens an append-only file for overwriting");
+}
+
+static int register_unprivileged(void *arg)
+{
+	struct test_file *file = arg;
+	int id;
+
+	/* Takes away the capabilities that override permissions, not others */
+	setfsuid(TEST_UID);
+	id = fuse_backing_open(fuse_server_dev(file->env->srv), file->fd);
+	return id > 0 && id < 255 ? id : 255;
+}
+
+TEST_F(backing_path, that_its_registrar_may_not_open_is_refused)
+{
+	struct test_env *env = &self->env;
+	struct test_file *file = test_add_file(env, "file", "data", 4);
+	int fd;
+
+	ASSERT_TRUE(!!file);
+	ASSERT_EQ(0, fchmod(file->fd, 0644));
+	file->backing_id = test_in_child(register_unprivileged, file);
+	ASSERT_NE(255, file->backing_id);
+	file->open_flags = FOPEN_PASSTHROUGH;
+
+	/* What root, who opens it, may do does not count */
+	fd = test_open(file, O_RDONLY);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close(fd));
+	fd = test_open(file, O_RDWR);
+	ASSERT_OR_XFAIL(env, fd == -1 && errno == EIO,
+			"opens the file for writing, or says %s",
+			strerror(errno));
+	EXPECT_EQ(2, test_releases(file));
+}
+
+/* What the user's flags do to the backing file [B4] */
+
+TEST_F(opens, with_o_trunc_leave_truncation_to_the_server)
+{
+	struct stat st;
+	int fd;
+
+	ASSERT_LT(0, test_back(self->file));
+	fd = test_open(self->file, O_RDWR | O_TRUNC);
+	ASSERT_LE(0, fd);
+	ASSERT_NE(0u, self->file->user_flags & O_TRUNC);
+	ASSERT_EQ(0, fstat(self->file->fd, &st));
+	EXPECT_EQ(4, st.st_size);
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_F(opens, with_o_creat_and_o_excl_leave_creation_to_the_server)
+{
+	int flags = O_RDWR | O_CREAT | O_EXCL | O_TRUNC;
+	struct test_file *file;
+	char buf[4];
+	int fd;
+
+	file = test_add_absent(&self->env, "new", "data", 4);
+	ASSERT_TRUE(!!file);
+	ASSERT_LT(0, test_back(file));
+	fd = test_open(file, flags);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(1, test_count(&self->env, FUSE_CREATE));
+	EXPECT_EQ(4, pread(fd, buf, 4, 0));
+	EXPECT_EQ(0, memcmp(buf, "data", 4));
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_F(opens, show_the_user_every_flag)
+{
+	int flags = O_RDWR | O_APPEND | O_NONBLOCK;
+	int fd, seen;
+
+	ASSERT_LT(0, test_back(self->file));
+	fd = test_open(self->file, flags | O_TRUNC);
+	ASSERT_LE(0, fd);
+	seen = fcntl(fd, F_GETFL);
+	EXPECT_EQ(flags, seen & (O_ACCMODE | O_APPEND | O_NONBLOCK));
+	EXPECT_EQ(0, close(fd));
+}
+
+/*
+ * A second FUSE file system, as the backing one, sees the flags with which the
+ * kernel opens its file there.
+ */
+FIXTURE(stacked)
+{
+	struct test_env lower;
+	struct test_env upper;
+	struct test_file *lower_file;
+	struct test_file *upper_file;
+};
+
+FIXTURE_VARIANT(stacked)
+{
+	enum request request;
+};
+
+FIXTURE_VARIANT_ADD(stacked, open)
+{
+	.request = OPEN,
+};
+
+FIXTURE_VARIANT_ADD(stacked, create)
+{
+	.request = CREATE,
+};
+
+FIXTURE_SETUP(stacked)
+{
+	char path[PATH_MAX];
+
+	ASSERT_EQ(0, test_setup(&self->lower));
+	ASSERT_EQ(0, test_setup(&self->upper));
+	self->lower.config.init_flags |= FUSE_ATOMIC_O_TRUNC;
+	self->lower.config.init_flags &= ~FUSE_PASSTHROUGH;
+	self->upper.config.init_flags |= FUSE_ATOMIC_O_TRUNC;
+
+	self->lower_file = test_add_file(&self->lower, "file", "data", 4);
+	ASSERT_TRUE(!!self->lower_file);
+	ASSERT_EQ(0, test_start(&self->lower));
+	test_path(self->lower_file, path);
+	self->upper_file = test_add_path(&self->upper, "file", path, O_RDWR);
+	ASSERT_TRUE(!!self->upper_file);
+	self->upper_file->absent = variant->request == CREATE;
+	ASSERT_EQ(0, test_start(&self->upper));
+	TEST_NEEDS_PASSTHROUGH(&self->upper);
+	ASSERT_LT(0, test_back(self->upper_file));
+}
+
+FIXTURE_TEARDOWN(stacked)
+{
+	test_teardown(&self->upper);
+	test_teardown(&self->lower);
+}
+
+TEST_F(stacked, the_backing_file_is_opened_without_o_trunc)
+{
+	int flags = open_flags[variant->request] | O_TRUNC | O_APPEND;
+	int opens = test_opens(self->lower_file);
+	int fd = test_open(self->upper_file, flags);
+	uint32_t seen;
+	char buf[4];
+
+	ASSERT_LE(0, fd);
+	ASSERT_NE(0u, self->upper_file->user_flags & O_TRUNC);
+	/* The kernel's own open */
+	ASSERT_EQ(opens + 1, test_opens(self->lower_file));
+	seen = self->lower_file->user_flags;
+	EXPECT_EQ((uint32_t)(O_RDWR | O_APPEND),
+		  seen & (O_ACCMODE | O_APPEND));
+	EXPECT_EQ(0u, seen & (O_CREAT | O_EXCL | O_NOCTTY));
+	EXPECT_EQ(0, test_count(&self->lower, FUSE_SETATTR));
+	ASSERT_OR_XFAIL(&self->upper, !(seen & O_TRUNC),
+			"opens the backing file with O_TRUNC (flags %#o)",
+			seen);
+	EXPECT_EQ(4, pread(fd, buf, 4, 0));
+	EXPECT_EQ(0, close(fd));
+}
+
+/* The tracepoint that names the cause of a refusal [B14] */
+
+#define TRACEFS	"/sys/kernel/tracing"
+#define EVENT	TRACEFS "/events/fuse/fuse_passthrough_refused"
+
+FIXTURE(tracepoint)
+{
+	struct test_env env;
+	struct test_file *file;
+	char instance[PATH_MAX];
+};
+
+FIXTURE_VARIANT(tracepoint)
+{
+	const char *text;	/* in the line of the trace */
+	uint32_t flags;
+	int (*id)(struct test_file *file);
+	bool not_negotiated;
+	bool cached_open;
+	int user_flags;
+};
+
+FIXTURE_VARIANT_ADD(tracepoint, not_negotiated)
+{
+	.text = "reason=\"not enabled on this connection\"",
+	.id = id_one, .not_negotiated = true,
+};
+
+FIXTURE_VARIANT_ADD(tracepoint, negative_id)
+{
+	.text = "reason=\"backing id is negative\"", .id = id_minus_one,
+};
+
+FIXTURE_VARIANT_ADD(tracepoint, unknown_id)
+{
+	.text = "reason=\"no such backing id\"", .id = id_unknown,
+};
+
+FIXTURE_VARIANT_ADD(tracepoint, zero_id)
+{
+	.text = "zero", .id = id_zero,
+};
+
+FIXTURE_VARIANT_ADD(tracepoint, open_flags)
+{
+	.text = "open_flags=0x90", .id = id_of_file, .flags = FOPEN_STREAM,
+};
+
+FIXTURE_VARIANT_ADD(tracepoint, cached_opens)
+{
+	.text = "cached opens", .id = id_of_file, .cached_open = true,
+};
+
+FIXTURE_VARIANT_ADD(tracepoint, no_o_direct)
+{
+	.text = "error=-22", .user_flags = O_DIRECT,
+};
+
+static bool mount_tracefs(void)
+{
+	if (access(TRACEFS "/events", F_OK)) {
+		mkdir(TRACEFS, 0755);
+		mount("tracefs", TRACEFS, "tracefs", 0, NULL);
+	}
+	return !access(TRACEFS "/events", F_OK);
+}
+
+/* A trace buffer of the test's own */
+static int trace_start(char instance[PATH_MAX])
+{
+	char path[PATH_MAX];
+
+	test_pathf(instance, TRACEFS "/instances/fuse_test_%d", getpid());
+	if (mkdir(instance, 0755))
+		return -1;
+	test_pathf(path, "%s/events/fuse/fuse_passthrough_refused/enable",
+		   instance);
+	return test_write_file(path, "1", 1);
+}
+
+/* The only line of the trace that is no comment; its number of lines */
+static int trace_read(const char *instance, char *line, size_t size)
+{
+	char path[PATH_MAX], buf[512];
+	int lines = 0;
+	FILE *trace;
+
+	trace = fopen(test_pathf(path, "%s/trace", instance), "re");
+	if (!trace)
+		return -1;
+	while (fgets(buf, sizeof(buf), trace)) {
+		if (buf[0] == '#')
+			continue;
+		lines++;
+		snprintf(line, size, "%s", buf);
+	}
+	fclose(trace);
+	return lines;
+}
+
+FIXTURE_SETUP(tracepoint)
+{
+	struct test_env *env = &self->env;
+
+	ASSERT_EQ(0, test_setup(env));
+	if (variant->not_negotiated)
+		env->config.init_flags &= ~FUSE_PASSTHROUGH;
+	ASSERT_EQ(0, test_start(env));
+	TEST_NEEDS_PASSTHROUGH(env);
+	if (variant->id) {
+		self->file = test_add_file(env, "file", "data", 4);
+		ASSERT_TRUE(!!self->file);
+		self->file->backing_id = variant->id(self->file);
+	} else {
+		ASSERT_LT(0, open_file_on_ramfs(env, &self->file));
+	}
+}
+
+FIXTURE_TEARDOWN(tracepoint)
+{
+	if (self->instance[0])
+		rmdir(self->instance);
+	test_teardown(&self->env);
+}
+
+TEST_F(tracepoint, names_the_cause_of_a_refusal)
+{
+	struct test_env *env = &self->env;
+	struct test_file *file = self->file;
+	char line[512] = "", expected[64];
+	int cached = -1;
+	struct stat st;
+
+	if (!mount_tracefs())
+		SKIP(return, "no tracefs in this kernel");
+	ASSERT_OR_XFAIL(env, !access(EVENT, F_OK),
+			"has no event fuse:fuse_passthrough_refused");
+	ASSERT_EQ(0, stat(env->mnt, &st));
+	ASSERT_EQ(0, trace_start(self->instance));
+
+	if (variant->cached_open) {
+		cached = test_open(file, O_RDONLY);
+		ASSERT_LE(0, cached);
+	}
+	file->open_flags = FOPEN_PASSTHROUGH | variant->flags;
+	ASSERT_EQ(-1, test_open(file, O_RDWR | variant->user_flags));
+	EXPECT_EQ(EIO, errno);
+
+	EXPECT_EQ(1, trace_read(self->instance, line, sizeof(line)));
+	TH_LOG("%s", line);
+	EXPECT_TRUE(!!strstr(line, "fuse_passthrough_refused:"));
+	EXPECT_TRUE(!!strstr(line, variant->text));
+	snprintf(expected, sizeof(expected), "connection=%u:%u ",
+		 major(st.st_dev), minor(st.st_dev));
+	EXPECT_TRUE(!!strstr(line, expected));
+	snprintf(expected, sizeof(expected), "nodeid=%u backing_id=%d ",
+		 TEST_FILE_ID(0), file->backing_id);
+	EXPECT_TRUE(!!strstr(line, expected));
+	if (cached >= 0)
+		close(cached);
+}
+
+TEST_F(opens, are_not_traced_if_they_are_good)
+{
+	char instance[PATH_MAX], line[512] = "";
+	int fd, lines;
+
+	if (!mount_tracefs())
+		SKIP(return, "no tracefs in this kernel");
+	ASSERT_OR_XFAIL(&self->env, !access(EVENT, F_OK),
+			"has no event fuse:fuse_passthrough_refused");
+	ASSERT_EQ(0, trace_start(instance));
+	ASSERT_LT(0, test_back(self->file));
+	fd = test_open(self->file, O_RDWR);
+	lines = trace_read(instance, line, sizeof(line));
+	rmdir(instance);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close(fd));
+	EXPECT_EQ(0, lines);
+}
+
+TEST_HARNESS_MAIN

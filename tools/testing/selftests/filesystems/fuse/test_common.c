@@ -1,0 +1,897 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the FUSE selftests share, see test_common.h */
+
+#include "test_common.h"
+
+#include <ftw.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define KSFT_SKIP_CODE	4
+#define PAUSE_VARIABLE	"FUSE_TEST_PAUSE"
+
+/*
+ * The harness kills a test after 30 seconds. A thread that waits for a server
+ * in its own process cannot be killed then, so the connection goes earlier.
+ */
+#define WATCHDOG_SECONDS	25
+
+static char program_dir[PATH_MAX / 8];
+static pid_t program_pid;
+
+/* The program: a directory that outlives the tests, however they end */
+
+static int remove_entry(const char *path, const struct stat *st, int type,
+			struct FTW *ftw)
+{
+	remove(path);
+	return 0;
+}
+
+static void program_end(void)
+{
+	if (getpid() == program_pid)
+		nftw(program_dir, remove_entry, 16,
+		     FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+static void skip_program(const char *reason)
+{
+	printf("TAP version 13\n1..0 # SKIP %s\n", reason);
+	exit(KSFT_SKIP_CODE);
+}
+
+static void __attribute__((constructor)) program_begin(void)
+{
+	const char *base = getenv("FUSE_TEST_DIR");
+
+	if (getenv(PAUSE_VARIABLE)) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+
+	if (geteuid())
+		skip_program("must be run as root");
+	if (access("/dev/fuse", R_OK | W_OK))
+		skip_program("no /dev/fuse: load fuse, or enable CONFIG_FUSE_FS");
+
+	if (!base || !*base)
+		base = getenv("TMPDIR");
+	if (!base || !*base)
+		base = "/tmp";
+	snprintf(program_dir, sizeof(program_dir), "%s/fuse_test.XXXXXX", base);
+	if (!mkdtemp(program_dir) || chmod(program_dir, 0755)) {
+		printf("Bail out! no directory like %s: %s. Set FUSE_TEST_DIR.\n",
+		       program_dir, strerror(errno));
+		exit(1);
+	}
+	umask(022);
+	program_pid = getpid();
+	atexit(program_end);
+}
+
+/* Small things */
+
+const char *test_pathf(char path[PATH_MAX], const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(path, PATH_MAX, fmt, ap);
+	va_end(ap);
+
+	return path;
+}
+
+void test_pattern(void *buf, size_t len, unsigned int seed)
+{
+	unsigned char *p = buf;
+	uint32_t x = seed * 2654435761u + 1;
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		x = x * 1664525 + 1013904223;
+		p[i] = x >> 24;
+	}
+}
+
+static int write_all(int fd, const void *data, size_t len)
+{
+	const char *p = data;
+	ssize_t n;
+
+	for (; len; p += n, len -= n) {
+		n = write(fd, p, len);
+		if (n < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int test_write_file(const char *path, const void *data, size_t len)
+{
+	int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
+	int ret;
+
+	if (fd < 0)
+		return -1;
+	ret = write_all(fd, data, len);
+	close(fd);
+	return ret;
+}
+
+static void sleep_ms(long ms)
+{
+	struct timespec ts = { ms / 1000, ms % 1000 * 1000000 };
+
+	while (nanosleep(&ts, &ts) && errno == EINTR)
+		;
+}
+
+/* The server */
+
+static struct test_file *file_by_id(struct test_env *env, uint64_t nodeid)
+{
+	struct test_file *file;
+
+	if (nodeid < TEST_FILE_ID(0) || nodeid >= TEST_FILE_ID(TEST_FILES))
+		return NULL;
+	file = &env->file[nodeid - TEST_FILE_ID(0)];
+	return file->name[0] ? file : NULL;
+}
+
+static struct test_file *file_by_name(struct test_env *env, const char *name)
+{
+	int i;
+
+	for (i = 0; i < TEST_FILES; i++)
+		if (env->file[i].name[0] && !strcmp(env->file[i].name, name))
+			return &env->file[i];
+	return NULL;
+}
+
+static uint64_t file_id(struct test_file *file)
+{
+	return TEST_FILE_ID(file - file->env->file);
+}
+
+static void root_attr(struct fuse_attr *attr)
+{
+	memset(attr, 0, sizeof(*attr));
+	attr->ino = FUSE_ROOT_ID;
+	attr->mode = S_IFDIR | 0777;
+	attr->nlink = 2;
+	attr->blksize = 4096;
+}
+
+static int file_attr(struct test_file *file, struct fuse_attr *attr)
+{
+	struct stat st;
+
+	if (fstat(file->fd, &st))
+		return errno;
+
+	memset(attr, 0, sizeof(*attr));
+	attr->ino = file_id(file);
+	attr->size = st.st_size;
+	attr->blocks = st.st_blocks;
+	attr->atime = st.st_atim.tv_sec;
+	attr->atimensec = st.st_atim.tv_nsec;
+	attr->mtime = st.st_mtim.tv_sec;
+	attr->mtimensec = st.st_mtim.tv_nsec;
+	attr->ctime = st.st_ctim.tv_sec;
+	attr->ctimensec = st.st_ctim.tv_nsec;
+	attr->mode = st.st_mode;
+	attr->nlink = st.st_nlink;
+	attr->uid = st.st_uid;
+	attr->gid = st.st_gid;
+	attr->blksize = st.st_blksize;
+	return 0;
+}
+
+static int file_entry(struct test_file *file, struct fuse_entry_out *entry)
+{
+	memset(entry, 0, sizeof(*entry));
+	entry->nodeid = file_id(file);
+	entry->entry_valid = 3600;
+	entry->attr_valid = 3600;
+	return file_attr(file, &entry->attr);
+}
+
+static void handle_lookup(struct test_env *env, struct fuse_req *req)
+{
+	struct test_file *file = file_by_name(env, req->arg);
+	struct fuse_entry_out entry;
+	int err = ENOENT;
+
+	if (file && !file->absent)
+		err = file_entry(file, &entry);
+	if (err)
+		fuse_reply_err(req, err);
+	else
+		fuse_reply(req, &entry, sizeof(entry));
+}
+
+static void reply_attr(struct fuse_req *req, struct test_file *file)
+{
+	struct fuse_attr_out out = { .attr_valid = 3600 };
+	int err = 0;
+
+	if (file)
+		err = file_attr(file, &out.attr);
+	else
+		root_attr(&out.attr);
+	if (err)
+		fuse_reply_err(req, err);
+	else
+		fuse_reply(req, &out, sizeof(out));
+}
+
+static int set_times(struct test_file *file, const struct fuse_setattr_in *in)
+{
+	struct timespec ts[2] = {
+		{ in->atime, in->atimensec }, { in->mtime, in->mtimensec },
+	};
+
+	if (!(in->valid & (FATTR_ATIME | FATTR_MTIME)))
+		return 0;
+	if (in->valid & FATTR_ATIME_NOW)
+		ts[0].tv_nsec = UTIME_NOW;
+	else if (!(in->valid & FATTR_ATIME))
+		ts[0].tv_nsec = UTIME_OMIT;
+	if (in->valid & FATTR_MTIME_NOW)
+		ts[1].tv_nsec = UTIME_NOW;
+	else if (!(in->valid & FATTR_MTIME))
+		ts[1].tv_nsec = UTIME_OMIT;
+
+	return futimens(file->fd, ts);
+}
+
+static int set_attr(struct test_file *file, const struct fuse_setattr_in *in)
+{
+	if (in->valid & (FATTR_UID | FATTR_GID) &&
+	    fchown(file->fd, in->valid & FATTR_UID ? in->uid : (uid_t)-1,
+		   in->valid & FATTR_GID ? in->gid : (gid_t)-1))
+		return errno;
+	if (in->valid & FATTR_MODE && fchmod(file->fd, in->mode & 07777))
+		return errno;
+	if (in->valid & FATTR_SIZE && ftruncate(file->fd, in->size))
+		return errno;
+	return set_times(file, in) ? errno : 0;
+}
+
+static void handle_setattr(struct fuse_req *req, struct test_file *file)
+{
+	int err = file ? set_attr(file, req->arg) : EPERM;
+
+	if (err)
+		fuse_reply_err(req, err);
+	else
+		reply_attr(req, file);
+}
+
+/* Settles the reply to an open. 0 or an errno */
+static int answer_open(struct test_file *file, uint32_t user_flags,
+		       struct fuse_open_out *out)
+{
+	if (file->hold_open) {
+		sem_post(&file->arrived);
+		while (sem_wait(&file->go) && errno == EINTR)
+			;
+	}
+	if (file->open_error)
+		return file->open_error;
+
+	memset(out, 0, sizeof(*out));
+	out->fh = ++file->env->next_fh;
+	out->open_flags = __atomic_load_n(&file->open_flags, __ATOMIC_RELAXED);
+	out->backing_id = __atomic_load_n(&file->backing_id, __ATOMIC_RELAXED);
+
+	file->user_flags = user_flags;
+	file->fh = out->fh;
+	__atomic_add_fetch(&file->opens, 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+static void handle_open(struct fuse_req *req, struct test_file *file)
+{
+	const struct fuse_open_in *in = req->arg;
+	struct fuse_open_out out;
+	int err = answer_open(file, in->flags, &out);
+
+	if (err)
+		fuse_reply_err(req, err);
+	else
+		fuse_reply(req, &out, sizeof(out));
+}
+
+static void handle_create(struct fuse_req *req, struct test_file *file)
+{
+	const struct fuse_create_in *in = req->arg;
+	struct fuse_entry_out entry;
+	struct fuse_open_out out;
+	int err = ENOSPC;
+
+	if (file) {
+		fchmod(file->fd, in->mode & 07777);
+		err = file_entry(file, &entry);
+	}
+	if (!err)
+		err = answer_open(file, in->flags, &out);
+	if (err) {
+		fuse_reply_err(req, err);
+		return;
+	}
+	file->absent = false;
+	fuse_reply2(req, &entry, sizeof(entry), &out, sizeof(out));
+}
+
+/* The backing file stays: it may be made again. */
+static void handle_unlink(struct fuse_req *req, struct test_file *file)
+{
+	if (file)
+		file->absent = true;
+	fuse_reply_err(req, file ? 0 : ENOENT);
+}
+
+static void handle_release(struct fuse_req *req, struct test_file *file)
+{
+	const struct fuse_release_in *in = req->arg;
+
+	file->released_fh = in->fh;
+	__atomic_add_fetch(&file->releases, 1, __ATOMIC_RELEASE);
+	fuse_reply_err(req, 0);
+}
+
+static void handle_read(struct fuse_req *req, struct test_file *file)
+{
+	const struct fuse_read_in *in = req->arg;
+	void *buf = malloc(in->size);
+	ssize_t n = pread(file->fd, buf, in->size, in->offset);
+
+	if (n < 0)
+		fuse_reply_err(req, errno);
+	else
+		fuse_reply(req, buf, n);
+	free(buf);
+}
+
+static void handle_write(struct fuse_req *req, struct test_file *file)
+{
+	const struct fuse_write_in *in = req->arg;
+	ssize_t n = pwrite(file->fd, in + 1, in->size, in->offset);
+	struct fuse_write_out out = { .size = n };
+
+	if (n < 0)
+		fuse_reply_err(req, errno);
+	else
+		fuse_reply(req, &out, sizeof(out));
+}
+
+static void handle_opendir(struct test_env *env, struct fuse_req *req)
+{
+	struct fuse_open_out out = {
+		.fh = ++env->next_fh,
+		.open_flags = env->dir_open_flags,
+		.backing_id = env->dir_backing_id,
+	};
+
+	fuse_reply(req, &out, sizeof(out));
+}
+
+static void handle_statfs(struct fuse_req *req)
+{
+	struct fuse_statfs_out out = {
+		.st = { .bsize = 4096, .frsize = 4096, .namelen = 31 },
+	};
+
+	fuse_reply(req, &out, sizeof(out));
+}
+
+static void handle_file(struct fuse_req *req, struct test_file *file)
+{
+	switch (req->in->opcode) {
+	case FUSE_OPEN:
+		handle_open(req, file);
+		break;
+	case FUSE_RELEASE:
+		handle_release(req, file);
+		break;
+	case FUSE_READ:
+		handle_read(req, file);
+		break;
+	case FUSE_WRITE:
+		handle_write(req, file);
+		break;
+	case FUSE_FSYNC:
+		fuse_reply_err(req, fsync(file->fd) ? errno : 0);
+		break;
+	}
+}
+
+static void handle_node(struct test_env *env, struct fuse_req *req)
+{
+	struct test_file *file = file_by_id(env, req->in->nodeid);
+
+	switch (req->in->opcode) {
+	case FUSE_LOOKUP:
+		handle_lookup(env, req);
+		break;
+	case FUSE_GETATTR:
+		reply_attr(req, file);
+		break;
+	case FUSE_SETATTR:
+		handle_setattr(req, file);
+		break;
+	case FUSE_CREATE:
+		handle_create(req, file_by_name(env,
+				(const char *)req->arg +
+				sizeof(struct fuse_create_in)));
+		break;
+	case FUSE_TMPFILE:
+		handle_create(req, env->tmpfile);
+		break;
+	case FUSE_UNLINK:
+		handle_unlink(req, file_by_name(env, req->arg));
+		break;
+	case FUSE_OPENDIR:
+		handle_opendir(env, req);
+		break;
+	case FUSE_READDIR:
+		fuse_reply(req, NULL, 0);
+		break;
+	case FUSE_STATFS:
+		handle_statfs(req);
+		break;
+	/* Not ENOSYS, which would keep the kernel from asking again */
+	case FUSE_GETXATTR:
+		fuse_reply_err(req, ENODATA);
+		break;
+	case FUSE_RELEASEDIR:
+		fuse_reply_err(req, 0);
+		break;
+	default:
+		if (file)
+			handle_file(req, file);
+	}
+}
+
+static void handle(struct fuse_req *req)
+{
+	struct test_env *env = fuse_server_priv(req->srv);
+
+	if (!env->hook || !env->hook(env, req))
+		handle_node(env, req);
+}
+
+static void *watchdog(void *arg)
+{
+	struct test_env *env = arg;
+
+	sleep_ms(WATCHDOG_SECONDS * 1000L);
+	fprintf(stderr, "# %s: no end after %u seconds: aborting the connection\n",
+		env->mnt, WATCHDOG_SECONDS);
+	umount2(env->mnt, MNT_FORCE | MNT_DETACH);
+	return NULL;
+}
+
+/* The environment of a test */
+
+static int private_mounts(void)
+{
+	static pid_t done;
+
+	if (done == getpid())
+		return 0;
+	if (unshare(CLONE_NEWNS) ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return -1;
+	done = getpid();
+	return 0;
+}
+
+int test_setup(struct test_env *env)
+{
+	int i;
+
+	memset(env, 0, sizeof(*env));
+	for (i = 0; i < TEST_FILES; i++)
+		env->file[i].fd = -1;
+
+	if (private_mounts())
+		return -1;
+
+	snprintf(env->dir, sizeof(env->dir), "%s/XXXXXX", program_dir);
+	if (!mkdtemp(env->dir) || chmod(env->dir, 0755))
+		return -1;
+	snprintf(env->mnt, sizeof(env->mnt), "%s/mnt", env->dir);
+	snprintf(env->backing, sizeof(env->backing), "%s/backing", env->dir);
+	if (mkdir(env->mnt, 0755) || mkdir(env->backing, 0755))
+		return -1;
+
+	env->config = (struct fuse_server_config) {
+		.init_flags = FUSE_INIT_EXT | FUSE_PASSTHROUGH |
+			      FUSE_BIG_WRITES | FUSE_ASYNC_READ,
+		.max_stack_depth = 1,
+		.handle = handle,
+		.options = "allow_other",
+		.priv = env,
+	};
+	return 0;
+}
+
+int test_start(struct test_env *env)
+{
+	pthread_t thread;
+
+	env->srv = fuse_server_start(&env->config, env->mnt);
+	if (!env->srv)
+		return -1;
+	if (!pthread_create(&thread, NULL, watchdog, env))
+		pthread_detach(thread);
+	return 0;
+}
+
+void test_close_backing(struct test_env *env)
+{
+	int i;
+
+	for (i = 0; i < TEST_FILES; i++) {
+		if (env->file[i].fd >= 0)
+			close(env->file[i].fd);
+		env->file[i].fd = -1;
+	}
+}
+
+void test_teardown(struct test_env *env)
+{
+	int i;
+
+	for (i = 0; i < TEST_FILES; i++)
+		if (env->file[i].hold_open) {
+			env->file[i].hold_open = false;
+			sem_post(&env->file[i].go);
+		}
+	if (env->srv)
+		fuse_server_stop(env->srv);
+	env->srv = NULL;
+	test_close_backing(env);
+	if (env->dir[0])
+		nftw(env->dir, remove_entry, 16,
+		     FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+bool test_passthrough_offered(struct test_env *env)
+{
+	const struct fuse_init_in *in;
+
+	if (!env->srv)
+		return false;
+	in = fuse_server_init_in(env->srv);
+	return in && in->flags & FUSE_INIT_EXT &&
+	       in->flags2 & (uint32_t)(FUSE_PASSTHROUGH >> 32);
+}
+
+bool test_on_mainline(struct test_env *env)
+{
+	return test_passthrough_offered(env) &&
+	       fuse_server_init_in(env->srv)->minor > 38;
+}
+
+static struct test_file *add_file(struct test_env *env, const char *name,
+				  int fd)
+{
+	struct test_file *file;
+
+	if (fd < 0)
+		return NULL;
+
+	for (file = env->file; file < env->file + TEST_FILES; file++)
+		if (!file->name[0])
+			break;
+	if (file == env->file + TEST_FILES) {
+		close(fd);
+		errno = ENFILE;
+		return NULL;
+	}
+
+	file->env = env;
+	file->fd = fd;
+	sem_init(&file->arrived, 0, 0);
+	sem_init(&file->go, 0, 0);
+	snprintf(file->name, sizeof(file->name), "%s", name);
+	return file;
+}
+
+struct test_file *test_add_path(struct test_env *env, const char *name,
+				const char *path, int flags)
+{
+	return add_file(env, name, open(path, flags | O_CLOEXEC));
+}
+
+struct test_file *test_add_file(struct test_env *env, const char *name,
+				const void *data, size_t len)
+{
+	char path[PATH_MAX];
+
+	test_pathf(path, "%s/%s", env->backing, name);
+	if (test_write_file(path, data, len))
+		return NULL;
+	return test_add_path(env, name, path, O_RDWR);
+}
+
+struct test_file *test_add_absent(struct test_env *env, const char *name,
+				  const void *data, size_t len)
+{
+	struct test_file *file = test_add_file(env, name, data, len);
+
+	if (file)
+		file->absent = true;
+	return file;
+}
+
+int test_back(struct test_file *file)
+{
+	int id = fuse_backing_open(fuse_server_dev(file->env->srv), file->fd);
+
+	if (id > 0) {
+		__atomic_store_n(&file->backing_id, id, __ATOMIC_RELAXED);
+		__atomic_store_n(&file->open_flags, FOPEN_PASSTHROUGH,
+				 __ATOMIC_RELAXED);
+	}
+	return id;
+}
+
+int test_open(struct test_file *file, int flags)
+{
+	char path[PATH_MAX];
+
+	if ((flags & O_TMPFILE) == O_TMPFILE)
+		return open(file->env->mnt, flags | O_CLOEXEC, 0644);
+	return open(test_path(file, path), flags | O_CLOEXEC, 0644);
+}
+
+int test_open_new(struct test_env *env, const char *name, const void *data,
+		  size_t len, int flags, struct test_file **file)
+{
+	struct test_file *new = test_add_file(env, name, data, len);
+
+	if (file)
+		*file = new;
+	if (!new || test_back(new) < 0)
+		return -1;
+	return test_open(new, flags);
+}
+
+const char *test_path(struct test_file *file, char path[PATH_MAX])
+{
+	return test_pathf(path, "%s/%s", file->env->mnt, file->name);
+}
+
+const char *test_backing_path(struct test_file *file, char path[PATH_MAX])
+{
+	return test_pathf(path, "%s/%s", file->env->backing, file->name);
+}
+
+int test_sync(struct test_env *env)
+{
+	struct statfs st;
+
+	return statfs(env->mnt, &st);
+}
+
+int test_count(struct test_env *env, uint32_t opcode)
+{
+	return fuse_server_count(env->srv, opcode);
+}
+
+int test_data_requests(struct test_env *env)
+{
+	return test_count(env, FUSE_READ) + test_count(env, FUSE_WRITE) +
+	       test_count(env, FUSE_GETXATTR);
+}
+
+int test_opens(struct test_file *file)
+{
+	test_sync(file->env);
+	return __atomic_load_n(&file->opens, __ATOMIC_ACQUIRE);
+}
+
+int test_releases(struct test_file *file)
+{
+	test_sync(file->env);
+	return __atomic_load_n(&file->releases, __ATOMIC_ACQUIRE);
+}
+
+/* The ioctls */
+
+int test_backing_ioctl(int dev, const struct fuse_backing_map *map, int *id)
+{
+	int ret = ioctl(dev, FUSE_DEV_IOC_BACKING_OPEN, map);
+
+	if (ret < 0)
+		return errno;
+	if (id)
+		*id = ret;
+	return 0;
+}
+
+int test_backing_open(int dev, int fd)
+{
+	struct fuse_backing_map map = { .fd = fd };
+
+	return test_backing_ioctl(dev, &map, NULL);
+}
+
+int test_backing_close(int dev, int32_t id)
+{
+	uint32_t arg = id;
+
+	return ioctl(dev, FUSE_DEV_IOC_BACKING_CLOSE, &arg) ? errno : 0;
+}
+
+/* Other processes */
+
+int test_in_child(int (*fn)(void *arg), void *arg)
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0)
+		return 255;
+	if (!pid)
+		_exit(fn(arg));
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return 255;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+}
+
+struct as_user {
+	int (*fn)(void *arg);
+	void *arg;
+};
+
+static int become_user(void *arg)
+{
+	struct as_user *user = arg;
+
+	if (setgroups(0, NULL) || setgid(TEST_GID) || setuid(TEST_UID))
+		return 255;
+	return user->fn(user->arg);
+}
+
+int test_as_user(int (*fn)(void *arg), void *arg)
+{
+	struct as_user user = { fn, arg };
+
+	return test_in_child(become_user, &user);
+}
+
+int test_drop_sys_admin(void)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &header, data))
+		return -1;
+	data[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective &=
+		~CAP_TO_MASK(CAP_SYS_ADMIN);
+	return syscall(SYS_capset, &header, data);
+}
+
+static int copy_file(int in, int out)
+{
+	char buf[65536];
+	ssize_t n;
+
+	while ((n = read(in, buf, sizeof(buf))) > 0)
+		if (write_all(out, buf, n))
+			return -1;
+	return n;
+}
+
+static int copy_self(const char *path)
+{
+	int in, out, ret;
+
+	in = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+	ret = in < 0 || out < 0 ? -1 : copy_file(in, out);
+	if (in >= 0)
+		close(in);
+	if (out >= 0)
+		close(out);
+	return ret;
+}
+
+/* Returns when the exec has closed the other end, or failed. */
+static void wait_for_exec(const int pipefd[2])
+{
+	char c;
+
+	close(pipefd[1]);
+	while (read(pipefd[0], &c, 1) < 0 && errno == EINTR)
+		;
+	close(pipefd[0]);
+}
+
+pid_t test_run_text(const char *path)
+{
+	char *argv[] = { (char *)path, NULL };
+	char *envp[] = { PAUSE_VARIABLE "=1", NULL };
+	int pipefd[2];
+	pid_t pid;
+
+	if (copy_self(path) || pipe2(pipefd, O_CLOEXEC))
+		return -1;
+
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		execve(path, argv, envp);
+		_exit(127);
+	}
+	wait_for_exec(pipefd);
+	return pid;
+}
+
+/* Mounts */
+
+int test_mount(struct test_env *env, const char *name, const char *type,
+	       const char *options, char path[PATH_MAX])
+{
+	test_pathf(path, "%s/%s", env->dir, name);
+	if (mkdir(path, 0755))
+		return -1;
+	return mount(type, path, type, 0, options);
+}
+
+int test_mount_overlay(struct test_env *env, char path[PATH_MAX])
+{
+	char lower[PATH_MAX], options[PATH_MAX], file[PATH_MAX];
+
+	if (test_mount(env, "lower", "tmpfs", "size=1m", lower) ||
+	    mkdir(test_pathf(file, "%s/a", lower), 0755) ||
+	    mkdir(test_pathf(file, "%s/b", lower), 0755) ||
+	    test_write_file(test_pathf(file, "%s/a/file", lower), "overlay", 7))
+		return -1;
+
+	test_pathf(options, "lowerdir=%s/a:%s/b", lower, lower);
+	return test_mount(env, "overlay", "overlay", options, path);
+}
+
+int test_umount(const char *path)
+{
+	int i;
+
+	for (i = 0; i < 300; i++) {
+		if (!umount2(path, 0))
+			return 0;
+		if (errno != EBUSY)
+			return -1;
+		sleep_ms(10);
+	}
+	errno = EBUSY;
+	return -1;
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the FUSE selftests share: directories and mounts of their own, and a
+ * server for one directory of files whose replies a test sets as it needs them.
+ *
+ * To be included first: it says how large off_t is.
+ */
+#ifndef _TEST_COMMON_H
+#define _TEST_COMMON_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#ifndef _FILE_OFFSET_BITS
+#define _FILE_OFFSET_BITS 64
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <semaphore.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "fuse_server.h"
+
+/* The harness has parameters that it does not use, in its macros too. */
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+
+#define TEST_FILES	8
+#define TEST_FILE_ID(n)	((n) + 2)	/* node id; 1 is the root */
+
+/* Somebody without privileges */
+#define TEST_UID	4242
+#define TEST_GID	4242
+
+/* An errno that no call returns: it could not be made on this system */
+#define TEST_SKIPPED	(-1)
+
+/* A file in the server's only directory */
+struct test_file {
+	struct test_env *env;
+	char name[32];		/* empty: slot not in use */
+	int fd;			/* the server's, on the backing file; or -1 */
+	bool absent;		/* until CREATE */
+
+	/* What OPEN, CREATE and TMPFILE are answered with */
+	uint32_t open_flags;
+	int32_t backing_id;
+	int open_error;
+	/* OPEN posts "arrived", then waits for "go" */
+	bool hold_open;
+	sem_t arrived;
+	sem_t go;
+
+	/* What was seen */
+	uint32_t user_flags;	/* O_* of the last open */
+	uint64_t fh;		/* of the last open */
+	uint64_t released_fh;	/* of the last RELEASE */
+	int opens;		/* answered without an error */
+	int releases;
+};
+
+struct test_env {
+	char dir[PATH_MAX / 4];	/* for this test alone */
+	char mnt[PATH_MAX / 2];
+	char backing[PATH_MAX / 2];
+	struct fuse_server_config config;
+	struct fuse_server *srv;
+
+	/* Asked before the standard answers. True: there is nothing left to do */
+	bool (*hook)(struct test_env *env, struct fuse_req *req);
+	void *hook_priv;
+
+	struct test_file file[TEST_FILES];
+	struct test_file *tmpfile;	/* what TMPFILE makes */
+	uint32_t dir_open_flags;	/* OPENDIR's answer */
+	int32_t dir_backing_id;
+	uint64_t next_fh;
+	char reason[256];		/* why something was skipped */
+};
+
+/*
+ * A mount namespace and directories of the test's own, and a configuration that
+ * negotiates passthrough. 0, or -1 with errno set.
+ */
+int test_setup(struct test_env *env);
+/* Starts the server. 0, or -1 with errno set. */
+int test_start(struct test_env *env);
+/* Fits any state that the two above and the test left. */
+void test_teardown(struct test_env *env);
+/* Closes the server's fds on the backing files. */
+void test_close_backing(struct test_env *env);
+
+/* The kernel offers passthrough. False also without a server. */
+bool test_passthrough_offered(struct test_env *env);
+/* The kernel is mainline 6.9 or later with a passthrough of its own */
+bool test_on_mainline(struct test_env *env);
+
+/*
+ * Makes a file with the given contents on the backing file system, or takes an
+ * existing file at @path, and serves it. NULL with errno set on failure.
+ */
+struct test_file *test_add_file(struct test_env *env, const char *name,
+				const void *data, size_t len);
+struct test_file *test_add_path(struct test_env *env, const char *name,
+				const char *path, int flags);
+/* As test_add_file(), but not to be found until CREATE or TMPFILE makes it */
+struct test_file *test_add_absent(struct test_env *env, const char *name,
+				  const void *data, size_t len);
+/*
+ * Registers the file and has its opens answered with FOPEN_PASSTHROUGH and the
+ * id. An id, or -1 with errno set.
+ */
+int test_back(struct test_file *file);
+/* Opens the file through the mount, with mode 0644 for O_CREAT. */
+int test_open(struct test_file *file, int flags);
+/* test_add_file(), test_back() and test_open(). An fd, or -1 with errno set. */
+int test_open_new(struct test_env *env, const char *name, const void *data,
+		  size_t len, int flags, struct test_file **file);
+/* The path of a name below the mount and below the backing directory */
+const char *test_path(struct test_file *file, char path[PATH_MAX]);
+const char *test_backing_path(struct test_file *file, char path[PATH_MAX]);
+
+/*
+ * Returns after the server has handled all that was sent before: it has one
+ * thread, and gets the requests in the order in which they were made.
+ */
+int test_sync(struct test_env *env);
+/* Requests of an opcode, and READ + WRITE + GETXATTR, so far */
+int test_count(struct test_env *env, uint32_t opcode);
+int test_data_requests(struct test_env *env);
+/* Opens answered and RELEASEs received, after test_sync() */
+int test_opens(struct test_file *file);
+int test_releases(struct test_file *file);
+
+/* The raw ioctls. 0 or a positive errno. The id goes to @id unless NULL. */
+int test_backing_ioctl(int dev, const struct fuse_backing_map *map, int *id);
+int test_backing_open(int dev, int fd);
+int test_backing_close(int dev, int32_t id);
+
+/* Runs @fn in a child. Its return value (0 to 254), or 255 if it died. */
+int test_in_child(int (*fn)(void *arg), void *arg);
+/* The same as TEST_UID, without any capability */
+int test_as_user(int (*fn)(void *arg), void *arg);
+/* Gives up CAP_SYS_ADMIN; 0 or -1. In a child only. */
+int test_drop_sys_admin(void);
+
+/*
+ * Mounts a file system on a new directory @name below the test's. -1 with errno
+ * set on failure, else 0 and the path in @path.
+ */
+int test_mount(struct test_env *env, const char *name, const char *type,
+	       const char *options, char path[PATH_MAX]);
+/* A read-only overlay over two new directories with a file "file" in one */
+int test_mount_overlay(struct test_env *env, char path[PATH_MAX]);
+/* Makes a file. 0, or -1 with errno set. */
+int test_write_file(const char *path, const void *data, size_t len);
+/* Fills @buf with something that no shifted copy of it equals. */
+void test_pattern(void *buf, size_t len, unsigned int seed);
+/* Tries for some seconds, since files are closed late by other threads. */
+int test_umount(const char *path);
+/* Starts a program that waits, from a copy of this one at @path. -1 or pid */
+pid_t test_run_text(const char *path);
+/* printf() into a path. Truncation is not possible with the test's paths. */
+const char *test_pathf(char path[PATH_MAX], const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* For FIXTURE_SETUP, where 6.1's SKIP() would go on with the test */
+#define TEST_NEEDS_PASSTHROUGH(env) do { \
+	if (!test_passthrough_offered(env)) \
+		SKIP(_exit(255), "kernel does not offer FUSE_PASSTHROUGH"); \
+} while (0)
+
+/*
+ * Asserts a rule that mainline does not have. @cond has been seen to be false
+ * when XFAIL is reported, and earlier failures are not covered up. The rest says
+ * what mainline did.
+ */
+#define ASSERT_OR_XFAIL(env, cond, fmt, ...) do { \
+	if (!(cond)) { \
+		if (!test_on_mainline(env)) \
+			ASSERT_TRUE(!#cond) \
+				TH_LOG("not so: " #cond ": " fmt, ##__VA_ARGS__); \
+		if (_metadata->passed) \
+			SKIP(return, "XFAIL: mainline " fmt, ##__VA_ARGS__); \
+		return; \
+	} \
+} while (0)
+
+#endif /* _TEST_COMMON_H */
