@@ -522,90 +522,305 @@ FIXTURE_TEARDOWN(bad_call)
 	test_teardown(&self->env);
 }
 
-#define BAD_CALL(name_, errno_, ...) \
-	FIXTURE_VARIANT_ADD(bad_call, name_) \
-	{ \
-		.call = name_, .err = errno_, ##__VA_ARGS__ \
-	}
-
-#define BAD_CALL_AS(variant_, name_, errno_, ...) \
-	FIXTURE_VARIANT_ADD(bad_call, variant_) \
-	{ \
-		.call = name_, .err = errno_, ##__VA_ARGS__ \
-	}
-
 /* Row 1 */
-BAD_CALL(open_on_unattached_device, EPERM);
-BAD_CALL(close_on_unattached_device, EPERM);
-BAD_CALL(open_on_cuse_device, EPERM);
-BAD_CALL(close_on_cuse_device, EPERM);
+FIXTURE_VARIANT_ADD(bad_call, open_on_unattached_device)
+{
+	.call = open_on_unattached_device, .err = EPERM,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, close_on_unattached_device)
+{
+	.call = close_on_unattached_device, .err = EPERM,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_on_cuse_device)
+{
+	.call = open_on_cuse_device, .err = EPERM,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, close_on_cuse_device)
+{
+	.call = close_on_cuse_device, .err = EPERM,
+};
+
 /* Row 3 */
-BAD_CALL(open_null_pointer, EFAULT);
-BAD_CALL(close_null_pointer, EFAULT);
-BAD_CALL(open_half_mapped_pointer, EFAULT);
-BAD_CALL(close_half_mapped_pointer, EFAULT);
+FIXTURE_VARIANT_ADD(bad_call, open_null_pointer)
+{
+	.call = open_null_pointer, .err = EFAULT,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, close_null_pointer)
+{
+	.call = close_null_pointer, .err = EFAULT,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_half_mapped_pointer)
+{
+	.call = open_half_mapped_pointer, .err = EFAULT,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, close_half_mapped_pointer)
+{
+	.call = close_half_mapped_pointer, .err = EFAULT,
+};
+
 /* Row 4 */
-BAD_CALL_AS(open_before_init, open_good_file, EPERM, .state = NO_INIT);
-BAD_CALL_AS(close_before_init, close_id_one, EPERM, .state = NO_INIT);
-BAD_CALL_AS(open_not_negotiated, open_good_file, EPERM,
-	    .state = NOT_NEGOTIATED);
-BAD_CALL_AS(close_not_negotiated, close_id_one, EPERM,
-	    .state = NOT_NEGOTIATED);
-BAD_CALL(open_without_cap_sys_admin, EPERM);
-BAD_CALL(close_without_cap_sys_admin, EPERM, .ids = 1);
-BAD_CALL(open_in_user_namespace, EPERM);
-BAD_CALL(close_in_user_namespace, EPERM);
+FIXTURE_VARIANT_ADD(bad_call, open_before_init)
+{
+	.call = open_good_file, .err = EPERM,
+	.state = NO_INIT,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, close_before_init)
+{
+	.call = close_id_one, .err = EPERM,
+	.state = NO_INIT,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_not_negotiated)
+{
+	.call = open_good_file, .err = EPERM,
+	.state = NOT_NEGOTIATED,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, close_not_negotiated)
+{
+	.call = close_id_one, .err = EPERM,
+	.state = NOT_NEGOTIATED,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_without_cap_sys_admin)
+{
+	.call = open_without_cap_sys_admin, .err = EPERM,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, close_without_cap_sys_admin)
+{
+	.call = close_without_cap_sys_admin, .err = EPERM,
+	.ids = 1,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_in_user_namespace)
+{
+	.call = open_in_user_namespace, .err = EPERM,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, close_in_user_namespace)
+{
+	.call = close_in_user_namespace, .err = EPERM,
+};
+
 /* Row 5 */
-BAD_CALL(open_flags_set, EINVAL);
-BAD_CALL(open_highest_flag_set, EINVAL);
-BAD_CALL(open_padding_set, EINVAL);
-BAD_CALL(open_high_padding_set, EINVAL);
+FIXTURE_VARIANT_ADD(bad_call, open_flags_set)
+{
+	.call = open_flags_set, .err = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_highest_flag_set)
+{
+	.call = open_highest_flag_set, .err = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_padding_set)
+{
+	.call = open_padding_set, .err = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_high_padding_set)
+{
+	.call = open_high_padding_set, .err = EINVAL,
+};
+
 /* Row 6 */
-BAD_CALL(open_fd_minus_one, EBADF);
-BAD_CALL(open_closed_fd, EBADF);
-BAD_CALL(open_fd_int_max, EBADF);
+FIXTURE_VARIANT_ADD(bad_call, open_fd_minus_one)
+{
+	.call = open_fd_minus_one, .err = EBADF,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_closed_fd)
+{
+	.call = open_closed_fd, .err = EBADF,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_fd_int_max)
+{
+	.call = open_fd_int_max, .err = EBADF,
+};
+
 /* Row 7 */
-BAD_CALL(open_directory, EISDIR);
-BAD_CALL(open_o_path_directory, EISDIR);
+FIXTURE_VARIANT_ADD(bad_call, open_directory)
+{
+	.call = open_directory, .err = EISDIR,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_o_path_directory)
+{
+	.call = open_o_path_directory, .err = EISDIR,
+};
+
 /* Row 8 */
-BAD_CALL(open_pipe, EINVAL);
-BAD_CALL(open_fifo, EINVAL);
-BAD_CALL(open_socket, EINVAL);
-BAD_CALL(open_char_device, EINVAL);
-BAD_CALL(open_symlink, EINVAL);
-BAD_CALL(open_eventfd, EINVAL);
-BAD_CALL(open_epoll, EINVAL);
-BAD_CALL(open_own_device, EINVAL);
+FIXTURE_VARIANT_ADD(bad_call, open_pipe)
+{
+	.call = open_pipe, .err = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_fifo)
+{
+	.call = open_fifo, .err = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_socket)
+{
+	.call = open_socket, .err = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_char_device)
+{
+	.call = open_char_device, .err = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_symlink)
+{
+	.call = open_symlink, .err = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_eventfd)
+{
+	.call = open_eventfd, .err = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_epoll)
+{
+	.call = open_epoll, .err = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_own_device)
+{
+	.call = open_own_device, .err = EINVAL,
+};
+
 /* Row 9 */
-BAD_CALL(open_without_read_iter, EOPNOTSUPP);
-BAD_CALL(open_without_read_iter_o_path, EOPNOTSUPP);
-BAD_CALL(open_without_write_iter, EOPNOTSUPP);
+FIXTURE_VARIANT_ADD(bad_call, open_without_read_iter)
+{
+	.call = open_without_read_iter, .err = EOPNOTSUPP,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_without_read_iter_o_path)
+{
+	.call = open_without_read_iter_o_path, .err = EOPNOTSUPP,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_without_write_iter)
+{
+	.call = open_without_write_iter, .err = EOPNOTSUPP,
+};
+
 /* Row 10 */
-BAD_CALL(open_file_of_this_mount, ELOOP);
-BAD_CALL(open_o_path_file_of_this_mount, ELOOP);
-BAD_CALL(open_file_on_overlayfs, ELOOP);
+FIXTURE_VARIANT_ADD(bad_call, open_file_of_this_mount)
+{
+	.call = open_file_of_this_mount, .err = ELOOP,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_o_path_file_of_this_mount)
+{
+	.call = open_o_path_file_of_this_mount, .err = ELOOP,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_file_on_overlayfs)
+{
+	.call = open_file_on_overlayfs, .err = ELOOP,
+};
+
 /* Row 12 */
-BAD_CALL(close_id_zero, EINVAL);
-BAD_CALL(close_id_minus_one, EINVAL);
-BAD_CALL(close_id_int_min, EINVAL);
+FIXTURE_VARIANT_ADD(bad_call, close_id_zero)
+{
+	.call = close_id_zero, .err = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, close_id_minus_one)
+{
+	.call = close_id_minus_one, .err = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, close_id_int_min)
+{
+	.call = close_id_int_min, .err = EINVAL,
+};
+
 /* Row 13 */
-BAD_CALL(close_unknown_id, ENOENT);
-BAD_CALL(close_id_int_max, ENOENT);
-BAD_CALL(close_id_twice, ENOENT, .ids = 1);
+FIXTURE_VARIANT_ADD(bad_call, close_unknown_id)
+{
+	.call = close_unknown_id, .err = ENOENT,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, close_id_int_max)
+{
+	.call = close_id_int_max, .err = ENOENT,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, close_id_twice)
+{
+	.call = close_id_twice, .err = ENOENT,
+	.ids = 1,
+};
 
 /* Two rows at once: the upper one is checked first. 9 < 10: procfs is deep. */
-BAD_CALL_AS(row_1_before_3, bad_pointer_on_unattached_device, EPERM);
-BAD_CALL_AS(row_3_before_4_open, open_null_pointer, EFAULT,
-	    .state = NOT_NEGOTIATED);
-BAD_CALL_AS(row_3_before_4_close, close_null_pointer, EFAULT,
-	    .state = NOT_NEGOTIATED);
-BAD_CALL_AS(row_4_before_5, open_flags_set, EPERM, .state = NOT_NEGOTIATED);
-BAD_CALL_AS(row_4_before_6, open_fd_minus_one, EPERM, .state = NOT_NEGOTIATED);
-BAD_CALL_AS(row_4_before_7, open_directory, EPERM, .state = NOT_NEGOTIATED);
-BAD_CALL_AS(row_4_before_8, open_pipe, EPERM, .state = NOT_NEGOTIATED);
-BAD_CALL_AS(row_4_before_12, close_id_zero, EPERM, .state = NOT_NEGOTIATED);
-BAD_CALL_AS(row_5_before_6, open_flags_set_and_bad_fd, EINVAL);
-BAD_CALL_AS(row_7_before_9, open_directory_without_read_iter, EISDIR);
+FIXTURE_VARIANT_ADD(bad_call, row_1_before_3)
+{
+	.call = bad_pointer_on_unattached_device, .err = EPERM,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, row_3_before_4_open)
+{
+	.call = open_null_pointer, .err = EFAULT,
+	.state = NOT_NEGOTIATED,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, row_3_before_4_close)
+{
+	.call = close_null_pointer, .err = EFAULT,
+	.state = NOT_NEGOTIATED,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, row_4_before_5)
+{
+	.call = open_flags_set, .err = EPERM,
+	.state = NOT_NEGOTIATED,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, row_4_before_6)
+{
+	.call = open_fd_minus_one, .err = EPERM,
+	.state = NOT_NEGOTIATED,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, row_4_before_7)
+{
+	.call = open_directory, .err = EPERM,
+	.state = NOT_NEGOTIATED,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, row_4_before_8)
+{
+	.call = open_pipe, .err = EPERM,
+	.state = NOT_NEGOTIATED,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, row_4_before_12)
+{
+	.call = close_id_zero, .err = EPERM,
+	.state = NOT_NEGOTIATED,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, row_5_before_6)
+{
+	.call = open_flags_set_and_bad_fd, .err = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, row_7_before_9)
+{
+	.call = open_directory_without_read_iter, .err = EISDIR,
+};
 
 TEST_F(bad_call, has_its_errno)
 {
@@ -614,7 +829,7 @@ TEST_F(bad_call, has_its_errno)
 
 	if (err == TEST_SKIPPED)
 		SKIP(return, "%s", env->reason);
-	ASSERT_OR_XFAIL(env, err == variant->err, "says %s (%d) and not %s (%d)",
+	ASSERT_OR_XFAIL(return, env, err == variant->err, "says %s (%d) and not %s (%d)",
 			err == 255 ? "(child died)" : strerror(err), err,
 			strerror(variant->err), variant->err);
 }
@@ -641,7 +856,7 @@ TEST_F(bad_call, changes_nothing)
 	if (err == TEST_SKIPPED)
 		SKIP(return, "%s", env->reason);
 	after = fuse_backing_open(dev(env), good_fd(env));
-	ASSERT_OR_XFAIL(env, before + 1 + variant->ids == after,
+	ASSERT_OR_XFAIL(return, env, before + 1 + variant->ids == after,
 			"went from id %d to %d after error %d", before, after,
 			err);
 	EXPECT_EQ(0, test_backing_close(dev(env), before));
@@ -711,7 +926,7 @@ TEST_F(backing, an_o_path_fd_is_good)
 
 	ASSERT_LE(0, fd);
 	err = test_backing_open(self->dev, fd);
-	ASSERT_OR_XFAIL(&self->env, !err, "refuses an O_PATH fd with %s",
+	ASSERT_OR_XFAIL(return, &self->env, !err, "refuses an O_PATH fd with %s",
 			strerror(err));
 }
 
@@ -795,6 +1010,36 @@ TEST_F(backing, ids_outlive_the_cloned_device_that_made_them)
 	ASSERT_LT(0, id);
 	ASSERT_EQ(0, close(clone));
 	EXPECT_EQ(0, test_backing_close(self->dev, id));
+}
+
+TEST_F(backing, refused_files_are_not_pinned)
+{
+	char dir[PATH_MAX], path[PATH_MAX];
+	struct test_env *env = &self->env;
+
+	ASSERT_EQ(0, test_mount(env, "refused", "tmpfs", "size=1m", dir));
+	ASSERT_EQ(EISDIR, open_of_path(env, dir, O_RDONLY));
+	test_pathf(path, "%s/fifo", dir);
+	ASSERT_EQ(0, mkfifo(path, 0600));
+	ASSERT_EQ(EINVAL, open_of_path(env, path, O_RDWR));
+	EXPECT_EQ(0, test_umount(dir));
+}
+
+TEST_F(backing, closed_ids_do_not_pin_their_file_system)
+{
+	char dir[PATH_MAX], path[PATH_MAX];
+	int fd, id;
+
+	ASSERT_EQ(0, test_mount(&self->env, "closed", "tmpfs", "size=1m", dir));
+	test_pathf(path, "%s/file", dir);
+	ASSERT_EQ(0, test_write_file(path, "data", 4));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	id = fuse_backing_open(self->dev, fd);
+	ASSERT_LT(0, id);
+	ASSERT_EQ(0, close(fd));
+	ASSERT_EQ(-1, umount2(dir, 0));
+	ASSERT_EQ(0, test_backing_close(self->dev, id));
+	EXPECT_EQ(0, test_umount(dir));
 }
 
 TEST_F(backing, unknown_ioctls_get_enotty)
@@ -946,7 +1191,7 @@ TEST_F(end_of_connection, an_id_pins_its_file_system_before)
 TEST_F(end_of_connection, ids_no_longer_pin_their_file_system)
 {
 	ASSERT_EQ(0, variant->end(self->env.srv));
-	ASSERT_OR_XFAIL(&self->env, !test_umount(self->pinned),
+	ASSERT_OR_XFAIL(return, &self->env, !test_umount(self->pinned),
 			"keeps the backing file system busy: umount says %s",
 			strerror(errno));
 }
@@ -959,7 +1204,7 @@ TEST_F(end_of_connection, ids_are_gone)
 	if (variant->dev_is_closed)
 		SKIP(return, "there is no device left to ask");
 	err = test_backing_close(dev(&self->env), self->id);
-	ASSERT_OR_XFAIL(&self->env, err == ENOENT,
+	ASSERT_OR_XFAIL(return, &self->env, err == ENOENT,
 			"answers BACKING_CLOSE with %d", err);
 }
 
@@ -976,7 +1221,7 @@ TEST_F(end_of_connection, there_are_no_new_ids)
 	ASSERT_LE(0, fd);
 	err = test_backing_open(dev(&self->env), fd);
 	close(fd);
-	ASSERT_OR_XFAIL(&self->env, err,
+	ASSERT_OR_XFAIL(return, &self->env, err,
 			"makes an id for an aborted connection");
 }
 

@@ -5,6 +5,7 @@
  */
 #include "test_common.h"
 
+#include <assert.h>
 #include <linux/fuse.h>
 #include <stddef.h>
 #include <string.h>
@@ -15,18 +16,18 @@
 
 #include "../../kselftest_harness.h"
 
-_Static_assert(FUSE_PASSTHROUGH == 1ULL << 37, "bit of the init flag");
-_Static_assert(FOPEN_PASSTHROUGH == 1 << 7, "bit of the open flag");
-_Static_assert(sizeof(struct fuse_init_out) == 64, "fuse_init_out");
-_Static_assert(offsetof(struct fuse_init_out, flags2) == 32, "flags2");
-_Static_assert(offsetof(struct fuse_init_out, max_stack_depth) == 36,
-	       "max_stack_depth");
-_Static_assert(sizeof(struct fuse_open_out) == 16, "fuse_open_out");
-_Static_assert(offsetof(struct fuse_open_out, backing_id) == 12, "backing_id");
-_Static_assert(sizeof(struct fuse_backing_map) == 16, "fuse_backing_map");
-_Static_assert(offsetof(struct fuse_backing_map, fd) == 0, "fd");
-_Static_assert(offsetof(struct fuse_backing_map, flags) == 4, "flags");
-_Static_assert(offsetof(struct fuse_backing_map, padding) == 8, "padding");
+static_assert(FUSE_PASSTHROUGH == 1ULL << 37, "bit of the init flag");
+static_assert(FOPEN_PASSTHROUGH == 1 << 7, "bit of the open flag");
+static_assert(sizeof(struct fuse_init_out) == 64, "fuse_init_out");
+static_assert(offsetof(struct fuse_init_out, flags2) == 32, "flags2");
+static_assert(offsetof(struct fuse_init_out, max_stack_depth) == 36,
+	      "max_stack_depth");
+static_assert(sizeof(struct fuse_open_out) == 16, "fuse_open_out");
+static_assert(offsetof(struct fuse_open_out, backing_id) == 12, "backing_id");
+static_assert(sizeof(struct fuse_backing_map) == 16, "fuse_backing_map");
+static_assert(offsetof(struct fuse_backing_map, fd) == 0, "fd");
+static_assert(offsetof(struct fuse_backing_map, flags) == 4, "flags");
+static_assert(offsetof(struct fuse_backing_map, padding) == 8, "padding");
 
 #define PASSTHROUGH_FLAGS2	((uint32_t)(FUSE_PASSTHROUGH >> 32))
 
@@ -36,14 +37,15 @@ TEST(the_ioctls_have_the_numbers_that_servers_know)
 	EXPECT_EQ(0x4004e502u, FUSE_DEV_IOC_BACKING_CLOSE);
 }
 
-TEST(backing_id_and_max_stack_depth_are_of_the_right_type)
+TEST(ids_and_fds_are_signed_and_the_depth_is_not)
 {
-	EXPECT_TRUE(__builtin_types_compatible_p(int32_t,
-			__typeof__(((struct fuse_open_out *)0)->backing_id)));
-	EXPECT_TRUE(__builtin_types_compatible_p(uint32_t,
-			__typeof__(((struct fuse_init_out *)0)->max_stack_depth)));
-	EXPECT_TRUE(__builtin_types_compatible_p(int32_t,
-			__typeof__(((struct fuse_backing_map *)0)->fd)));
+	struct fuse_backing_map map = { .fd = -1 };
+	struct fuse_open_out open = { .backing_id = -1 };
+	struct fuse_init_out init = { .max_stack_depth = -1 };
+
+	EXPECT_GT(0, map.fd);
+	EXPECT_GT(0, open.backing_id);
+	EXPECT_LT(0, (int64_t)init.max_stack_depth);
 }
 
 FIXTURE(offer)

@@ -160,10 +160,11 @@ TEST_F(end, and_close_release_the_backing_file)
 
 	ASSERT_EQ(0, variant->end(&self->env));
 	test_close_backing(&self->env);
-	EXPECT_EQ(0, close(self->fd));
+	/* The server's error for FLUSH, if it is gone, is not of interest */
+	close(self->fd);
 	self->fd = -1;
 	ret = test_umount(self->pinned);
-	ASSERT_OR_XFAIL(&self->env, !ret,
+	ASSERT_OR_XFAIL(return, &self->env, !ret,
 			"keeps the backing file system busy after the last close: umount says %s",
 			strerror(errno));
 }
@@ -171,7 +172,7 @@ TEST_F(end, and_close_release_the_backing_file)
 TEST_F(end, leaves_no_trace_after_the_server_has_stopped)
 {
 	ASSERT_EQ(0, variant->end(&self->env));
-	EXPECT_EQ(0, close(self->fd));
+	close(self->fd);
 	self->fd = -1;
 	fuse_server_stop(self->env.srv);
 	self->env.srv = NULL;
@@ -282,7 +283,7 @@ TEST_F(lifetime, a_duplicated_file_is_released_at_its_last_close)
 	EXPECT_EQ(1, test_releases(self->file));
 }
 
-TEST_F_TIMEOUT(lifetime, many_ids_go_with_the_connection, 60)
+TEST_F(lifetime, many_ids_go_with_the_connection)
 {
 	int i, last = 0;
 
@@ -341,7 +342,7 @@ static void *change_ids(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(lifetime, opens_race_with_the_closing_of_ids, 60)
+TEST_F(lifetime, opens_race_with_the_closing_of_ids)
 {
 	struct race race = { .file = self->file, .dev = self->dev };
 	double end = now() + RACE_SECONDS;
@@ -389,7 +390,7 @@ static void *open_and_close(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(lifetime, opens_race_with_the_abort, 60)
+TEST_F(lifetime, opens_race_with_the_abort)
 {
 	struct race race = { .file = self->file, .dev = self->dev };
 	double end = now() + RACE_SECONDS;
@@ -410,7 +411,7 @@ TEST_F_TIMEOUT(lifetime, opens_race_with_the_abort, 60)
 
 	test_close_backing(&self->env);
 	ret = test_umount(self->pinned);
-	ASSERT_OR_XFAIL(&self->env, !ret,
+	ASSERT_OR_XFAIL(return, &self->env, !ret,
 			"keeps the backing file system busy after an abort: umount says %s",
 			strerror(errno));
 }
@@ -507,7 +508,7 @@ TEST_F(lifetime, an_open_that_waits_fails_at_the_abort)
 
 	test_close_backing(&self->env);
 	ret = test_umount(self->pinned);
-	ASSERT_OR_XFAIL(&self->env, !ret,
+	ASSERT_OR_XFAIL(return, &self->env, !ret,
 			"keeps the backing file system busy after an abort: umount says %s",
 			strerror(errno));
 }

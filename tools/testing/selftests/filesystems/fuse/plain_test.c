@@ -106,7 +106,7 @@ TEST_F(plain, writes_ask_for_capabilities_as_ever)
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(100, pwrite(fd, self->data, 100, 0));
-	EXPECT_EQ(!variant->writeback, test_count(&self->env, FUSE_GETXATTR));
+	EXPECT_EQ(1, test_count(&self->env, FUSE_GETXATTR));
 	EXPECT_EQ(0, close(fd));
 }
 
@@ -132,7 +132,7 @@ TEST_F(plain, mappings_are_filled_by_the_server)
 
 	ASSERT_LE(0, fd);
 	map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	ASSERT_NE(MAP_FAILED, (void *)map);
+	ASSERT_TRUE(map != MAP_FAILED);
 	EXPECT_EQ(0, memcmp(map, self->data, SIZE));
 	EXPECT_LT(0, test_count(&self->env, FUSE_READ));
 	map[0]++;
@@ -165,7 +165,7 @@ TEST_F(plain, the_passthrough_flag_is_eio_without_passthrough)
 	self->file->open_flags = FOPEN_PASSTHROUGH;
 	self->file->backing_id = 1;
 	fd = test_open(self->file, O_RDONLY);
-	ASSERT_OR_XFAIL(&self->env, fd == -1 && errno == EIO,
+	ASSERT_OR_XFAIL(return, &self->env, fd == -1 && errno == EIO,
 			"opens the file, or says %s", strerror(errno));
 	EXPECT_EQ(1, test_releases(self->file));
 }
@@ -181,12 +181,17 @@ TEST_F(plain, unknown_open_flags_are_ignored_as_ever)
 	EXPECT_EQ(0, close(fd));
 }
 
+/* A server that knows no OPEN. The kernel does without RELEASE then, too. */
+static bool leave_open_unanswered(struct test_env *env, struct fuse_req *req)
+{
+	return req->in->opcode == FUSE_OPEN;
+}
+
 TEST_F(plain, opens_without_an_open_request_work)
 {
 	int fd;
 
-	/* The kernel does without OPEN and RELEASE after this answer */
-	self->file->open_error = ENOSYS;
+	self->env.hook = leave_open_unanswered;
 	fd = test_open(self->file, O_RDONLY);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(SIZE, read(fd, self->buf, SIZE));

@@ -428,6 +428,7 @@ static void handle_file(struct fuse_req *req, struct test_file *file)
 static void handle_node(struct test_env *env, struct fuse_req *req)
 {
 	struct test_file *file = file_by_id(env, req->in->nodeid);
+	const char *name;
 
 	switch (req->in->opcode) {
 	case FUSE_LOOKUP:
@@ -440,9 +441,8 @@ static void handle_node(struct test_env *env, struct fuse_req *req)
 		handle_setattr(req, file);
 		break;
 	case FUSE_CREATE:
-		handle_create(req, file_by_name(env,
-				(const char *)req->arg +
-				sizeof(struct fuse_create_in)));
+		name = req->arg + sizeof(struct fuse_create_in);
+		handle_create(req, file_by_name(env, name));
 		break;
 	case FUSE_TMPFILE:
 		handle_create(req, env->tmpfile);
@@ -592,6 +592,21 @@ bool test_on_mainline(struct test_env *env)
 {
 	return test_passthrough_offered(env) &&
 	       fuse_server_init_in(env->srv)->minor > 38;
+}
+
+const char *test_xfail(struct test_env *env, const char *rule, const char *fmt,
+		       ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(env->reason, sizeof(env->reason), fmt, ap);
+	va_end(ap);
+	if (test_on_mainline(env))
+		return env->reason;
+
+	fprintf(stderr, "# must be: %s; but the kernel %s\n", rule, env->reason);
+	return NULL;
 }
 
 static struct test_file *add_file(struct test_env *env, const char *name,
@@ -838,8 +853,6 @@ static void wait_for_exec(const int pipefd[2])
 
 pid_t test_run_text(const char *path)
 {
-	char *argv[] = { (char *)path, NULL };
-	char *envp[] = { PAUSE_VARIABLE "=1", NULL };
 	int pipefd[2];
 	pid_t pid;
 
@@ -849,7 +862,8 @@ pid_t test_run_text(const char *path)
 	pid = fork();
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		execve(path, argv, envp);
+		setenv(PAUSE_VARIABLE, "1", 1);
+		execl(path, path, NULL);
 		_exit(127);
 	}
 	wait_for_exec(pipefd);

@@ -165,8 +165,7 @@ int test_umount(const char *path);
 /* Starts a program that waits, from a copy of this one at @path. -1 or pid */
 pid_t test_run_text(const char *path);
 /* printf() into a path. Truncation is not possible with the test's paths. */
-const char *test_pathf(char path[PATH_MAX], const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+const char *test_pathf(char path[PATH_MAX], const char *fmt, ...);
 
 /* For FIXTURE_SETUP, where 6.1's SKIP() would go on with the test */
 #define TEST_NEEDS_PASSTHROUGH(env) do { \
@@ -175,18 +174,23 @@ const char *test_pathf(char path[PATH_MAX], const char *fmt, ...)
 } while (0)
 
 /*
- * Asserts a rule that mainline does not have. @cond has been seen to be false
- * when XFAIL is reported, and earlier failures are not covered up. The rest says
- * what mainline did.
+ * Why a rule that mainline does not have was found broken, for SKIP(); NULL, and
+ * a message, on any other kernel.
  */
-#define ASSERT_OR_XFAIL(env, cond, fmt, ...) do { \
+const char *test_xfail(struct test_env *env, const char *rule, const char *fmt,
+		       ...);
+
+/*
+ * Asserts a rule that mainline does not have. XFAIL is reported only after
+ * @cond was seen to be false, and covers up no earlier failure. The rest of the
+ * arguments say what mainline did. @statement is as in SKIP().
+ */
+#define ASSERT_OR_XFAIL(statement, env, cond, fmt, ...) do { \
 	if (!(cond)) { \
-		if (!test_on_mainline(env)) \
-			ASSERT_TRUE(!#cond) \
-				TH_LOG("not so: " #cond ": " fmt, ##__VA_ARGS__); \
-		if (_metadata->passed) \
-			SKIP(return, "XFAIL: mainline " fmt, ##__VA_ARGS__); \
-		return; \
+		const char *xfail_ = test_xfail(env, #cond, fmt, \
+						##__VA_ARGS__); \
+		ASSERT_TRUE(xfail_ && _metadata->passed); \
+		SKIP(statement, "XFAIL: mainline %s", xfail_); \
 	} \
 } while (0)
 

@@ -1,0 +1,87 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Builds the patched kernel in a build folder of its own.
+#
+# kernel.sh KIND: one of the rig's own kernels, build/KIND, from tinyconfig and
+# scripts/kernel/{common,KIND}.config. CONFIG=file starts from that
+# configuration instead, and FRAGMENT=file is merged last.
+
+. "$(dirname "$0")/lib.sh"
+
+kind=${1:-fast}
+out=$build/$kind
+[ -e "$linux/.git" ] || die "there is no build/linux; run 'make tree'"
+[ -e "$top/scripts/kernel/$kind.config" ] ||
+	die "unknown kind of kernel '$kind'; there are:" \
+		"$(cd "$top/scripts/kernel" && echo *.config |
+		   sed 's/common.config //; s/\.config//g')"
+
+kmake()
+{
+	make -s -C "$linux" O="$out" -j"$jobs" "$@"
+}
+
+fragments=()
+if [ -z "${CONFIG:-}" ]; then
+	fragments+=("$top/scripts/kernel/common.config"
+		    "$top/scripts/kernel/$kind.config")
+fi
+[ -z "${FRAGMENT:-}" ] || fragments+=("$(realpath "$FRAGMENT")")
+
+# Runs in a condition, where set -e does not help
+configure()
+{
+	if [ -n "${CONFIG:-}" ]; then
+		cp "$CONFIG" "$out/.config" || return
+	else
+		kmake tinyconfig || return
+	fi
+	if [ ${#fragments[@]} -gt 0 ]; then
+		"$linux/scripts/kconfig/merge_config.sh" -m -O "$out" \
+			"$out/.config" "${fragments[@]}" || return
+	fi
+	kmake olddefconfig
+}
+
+# The last word on each option of the fragments is what the kernel must have
+check_config()
+{
+	[ ${#fragments[@]} -gt 0 ] || return 0
+
+	cat "${fragments[@]}" | awk '
+		/^CONFIG_/ { split($0, a, "="); last[a[1]] = $0 }
+		/^# CONFIG_.* is not set/ { last[$2] = $0 }
+		END { for (o in last) print o "\t" last[o] }
+	' | sort | while IFS=$'\t' read -r option line; do
+		case $line in
+		'#'*) ! grep -q "^$option=" "$out/.config" ||
+			say "$option is set, but should not be" ;;
+		*) grep -qxF -- "$line" "$out/.config" ||
+			say "$line is asked for, but the kernel has:" \
+				"$(grep -w "$option" "$out/.config" ||
+				   echo nothing)" ;;
+		esac
+	done >"$out/config.bad"
+
+	[ ! -s "$out/config.bad" ] || {
+		cat "$out/config.bad"
+		return 1
+	}
+}
+
+mkdir -p "$out"
+say "    configuration: ${CONFIG:-tinyconfig} ${fragments[*]#"$top"/}"
+# Only a changed configuration is made anew, so that builds are incremental
+{
+	cat ${CONFIG:+"$CONFIG"} "${fragments[@]}" /dev/null
+	cat "$linux"/fs/fuse/Kconfig
+} | sha256sum >"$out/config.sum.new"
+if ! cmp -s "$out/config.sum.new" "$out/config.sum"; then
+	logged "config-$kind" configure
+	logged "config-check-$kind" check_config
+	mv "$out/config.sum.new" "$out/config.sum"
+fi
+
+logged "kernel-$kind" kmake bzImage ${MODULES:+modules}
+say "    kernel: $out/arch/x86/boot/bzImage"

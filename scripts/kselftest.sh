@@ -1,0 +1,85 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs the kselftests in a VM, from an initramfs of its own.
+#
+# KIND=fast|debug|off is the kernel, TESTS="a_test b_test" picks some, FS=ext4,
+# xfs, btrfs or tmpfs is where the backing files lie. Ends with the counts.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/qemu.sh"
+
+kind=${KIND:-debug}
+fs=${FS:-ext4}
+limit=${LIMIT:-2400}
+kernel=$build/$kind/arch/x86/boot/bzImage
+work=$build/kselftest-$kind
+[ -e "$kernel" ] ||
+	die "there is no kernel $kernel; run 'make kernel KIND=$kind'"
+
+build_tests()
+{
+	make -s -C "$linux" O="$build/$kind" headers_install || return
+	make -s -C "$linux/tools/testing/selftests" O="$build/$kind" \
+		TARGETS=filesystems/fuse SKIP_TARGETS='' \
+		INSTALL_PATH="$work/install" FORCE_TARGETS=1 install
+}
+
+make_disk()
+{
+	local image=$work/$1.img
+
+	[ ! -e "$image" ] || rm "$image"
+	truncate -s "$2" "$image"
+	shift 2
+	"$@" "$image"
+}
+
+make_disks()
+{
+	make_disk ext4 256M mkfs.ext4 -q -F || return
+	make_disk xfs 320M mkfs.xfs -q -f || return
+	make_disk btrfs 256M mkfs.btrfs -q -f
+}
+
+args=()
+for t in ${TESTS:-}; do
+	args+=(-t "filesystems/fuse:$t")
+done
+
+rm -rf "$work"
+mkdir -p "$work"
+logged "kselftest-build-$kind" build_tests
+logged "kselftest-disks" make_disks
+
+make_root "$work/root" "$top/scripts/init/kselftest"
+cp "$top/scripts/init/common" "$work/root/common"
+# kselftest's runner wants coreutils' timeout, by this path
+add_binary "$work/root" /usr/bin/timeout
+mkdir -p "$work/root/usr/bin"
+mv "$work/root/bin/timeout" "$work/root/usr/bin/timeout"
+cp -r "$work/install" "$work/root/kselftest"
+{
+	say "export FUSE_TEST_DIR=/mnt/$fs/fuse-test"
+	say "RIG_ARGS='${args[*]}'"
+} >"$work/root/run.conf"
+pack_root "$work/root"
+
+qemu_console=$work/console.log
+export qemu_console
+status=0
+start=$SECONDS
+disks=()
+for image in ext4 xfs btrfs; do
+	disks+=(-drive "file=$work/$image.img,if=virtio,format=raw,cache=unsafe")
+done
+qemu_run "$kernel" "$work/root.gz" "$limit" \
+	-chardev "file,id=log,path=$work/test.log" \
+	-device virtserialport,chardev=log,name=log \
+	-chardev "file,id=verdict,path=$work/verdict" \
+	-device virtserialport,chardev=verdict,name=verdict \
+	"${disks[@]}" </dev/null || status=$?
+say "    VM: $qemu_accel, $qemu_cpus CPUs, $fs, $kind kernel," \
+	"$((SECONDS - start)) s"
+
+"$top/scripts/results.sh" "kselftest-$kind-$fs" "$work" "$status"

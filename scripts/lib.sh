@@ -1,0 +1,87 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What the scripts share. To be sourced; sets -eu.
+
+set -eu -o pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$(realpath -m "${BUILD:-$top/build}")
+linux=$build/linux
+# shellcheck disable=SC2034  # used by the scripts that source this
+jobs=${JOBS:-$(nproc)}
+# shellcheck disable=SC2034
+selftest=tools/testing/selftests/filesystems/fuse
+
+mkdir -p "$build"
+
+say()
+{
+	printf '%s\n' "$*"
+}
+
+warn()
+{
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+}
+
+die()
+{
+	warn "$*"
+	exit 1
+}
+
+# logged NAME COMMAND...: the output goes to build/log/NAME.log, its end is
+# shown if the command fails
+logged()
+{
+	local log=$build/log/$1.log start=$SECONDS
+
+	shift
+	mkdir -p "$build/log"
+	if "$@" >"$log" 2>&1 </dev/null; then
+		say "    $(basename "$log" .log): ok, $((SECONDS - start)) s"
+		return 0
+	fi
+	say "    $(basename "$log" .log): FAILED, the end of $log:"
+	tail -n 30 "$log" | sed 's/^/    | /'
+	return 1
+}
+
+# The git identity of whoever runs this, for commits in build/linux
+tree_git()
+{
+	local name email
+
+	name=$(git config user.name || echo "fuse-passthrough")
+	email=$(git config user.email || echo "fuse-passthrough@localhost")
+	git -C "$linux" -c core.autocrlf=false -c gc.auto=0 \
+		-c user.name="$name" -c user.email="$email" "$@"
+}
+
+# series_each FUNCTION: calls it with each patch and the new files it adds
+series_each()
+{
+	local line patch='' files=()
+
+	while IFS= read -r line || [ -n "$line" ]; do
+		case $line in
+		'#'* | '') ;;
+		[[:space:]]*)
+			read -r line <<<"$line"
+			files+=("$line")
+			;;
+		*)
+			if [ -n "$patch" ]; then
+				"$1" "$patch" "${files[@]}"
+			fi
+			patch=$line
+			files=()
+			;;
+		esac
+	done <"$top/patches/series"
+
+	if [ -n "$patch" ]; then
+		"$1" "$patch" "${files[@]}"
+	fi
+}

@@ -1,0 +1,69 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Boots a kernel with the files of this machine, read-only, and a tmpfs over
+# them.
+#
+# vm.sh COMMAND: runs it as root and returns its exit status
+# vm.sh: a shell
+#
+# KERNEL=bzImage boots another kernel, KIND=debug the rig's debug kernel. SMP=,
+# MEM= and QEMU_ARGS= are passed on, LIMIT= is in seconds.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/qemu.sh"
+
+kernel=${KERNEL:-$build/${KIND:-fast}/arch/x86/boot/bzImage}
+[ -e "$kernel" ] || die "there is no kernel $kernel; run 'make kernel'"
+
+work=$(mktemp -d "$build/vm.XXXXXX")
+qemu_console=$work/console
+export qemu_console
+
+make_root "$work/root" "$top/scripts/init/vm"
+cp "$top/scripts/init/common" "$work/root/common"
+{
+	say "cd $(printf %q "$PWD") 2>/dev/null || cd /"
+	if [ $# -gt 0 ]; then
+		# Lines of the command, not of a terminal
+		say "stty -opost -echo 2>/dev/null"
+		say "$*"
+	else
+		say "echo 'Linux '\$(uname -r)'; leave with exit'"
+		say "exec bash -i"
+	fi
+} >"$work/root/run.sh"
+pack_root "$work/root"
+
+args=()
+if [ $# -gt 0 ]; then
+	exec 3</dev/null
+else
+	exec 3<&0
+	saved_tty=$(stty -g 2>/dev/null || true)
+	stty raw -echo 2>/dev/null || true
+fi
+# shellcheck disable=SC2206  # words
+args+=(${QEMU_ARGS:-})
+
+status=0
+qemu_run "$kernel" "$work/root.gz" "${LIMIT:-86400}" \
+	-chardev stdio,id=hvc,signal=off -device virtconsole,chardev=hvc \
+	-chardev "file,id=verdict,path=$work/verdict" \
+	-device virtserialport,chardev=verdict,name=verdict \
+	-fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap \
+	-device virtio-9p-pci,fsdev=root,mount_tag=root \
+	"${args[@]}" <&3 || status=$?
+[ -z "${saved_tty:-}" ] || stty "$saved_tty"
+
+verdict=$(cat "$work/verdict" 2>/dev/null || true)
+case $verdict in
+'' | *[!0-9]*)
+	tail -n 15 "$qemu_console" | tr -d '\r' | sed 's/^/    | /' >&2
+	rm -rf "$work"
+	[ $status != 124 ] || die "timed out after $LIMIT s"
+	die "VM lost: ${verdict:-it ended without an exit status} (see above)"
+	;;
+esac
+rm -rf "$work"
+exit "$verdict"
