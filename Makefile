@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# FUSE passthrough for Linux 6.1: the commands. 'make help' lists them.
+
+BUILD ?= build
+KIND ?= fast
+BASE ?=
+FORCE ?=
+CONFIG ?=
+FRAGMENT ?=
+TESTS ?=
+FS ?= ext4
+KERNEL ?=
+SMP ?= 2
+MEM ?= 2G
+QEMU_ARGS ?=
+LIMIT ?=
+JOBS ?= $(shell nproc)
+CMD ?=
+
+export BUILD BASE FORCE CONFIG FRAGMENT TESTS FS KERNEL SMP MEM QEMU_ARGS JOBS
+export CMD
+
+# Not exported empty: the scripts have their own defaults
+ifneq ($(LIMIT),)
+export LIMIT
+endif
+
+.PHONY: help
+help:
+	@echo 'FUSE passthrough for Linux 6.1'
+	@echo
+	@echo '  make demo           everything from nothing: a patched kernel, booted, that serves'
+	@echo '                      a real tree through passthrough'
+	@echo '  make check          everything from nothing: lint, builds, all tests in a VM'
+	@echo
+	@echo '  make tree           build/linux: the base and the series as a git tree'
+	@echo '  make save           the commits in build/linux back to patches/ and the files here'
+	@echo '  make kernel         build the patched kernel'
+	@echo '  make kselftest      the kselftests in a VM, on a kernel that was built'
+	@echo '  make check-host     the same tests on the running kernel, as root'
+	@echo "  make vm CMD='...'   run a command on the patched kernel with this machine's files"
+	@echo '  make shell          the same, interactive'
+	@echo '  make lint           checkpatch, sparse, W=1, coccicheck, shellcheck, kernel-doc'
+	@echo '  make deps           install the packages that all this needs'
+	@echo '  make clean          remove build/'
+	@echo
+	@echo 'Variables, with their current values:'
+	@echo '  BASE=$(BASE)        version of linux-source-6.1 (empty: what is there, else the newest)'
+	@echo '  FORCE=$(FORCE)        1: make tree throws away what was not saved'
+	@echo '  KIND=$(KIND)        kernel: fast, debug or off (make kselftest: debug unless given)'
+	@echo '  CONFIG=$(CONFIG)        configuration file to build instead of the rig'"'"'s'
+	@echo '  FRAGMENT=$(FRAGMENT)        configuration fragment to merge last'
+	@echo '  TESTS=$(TESTS)        test programs to run (empty: all)'
+	@echo '  FS=$(FS)        backing file system: ext4, xfs, btrfs or tmpfs'
+	@echo '  KERNEL=$(KERNEL)        bzImage to boot (empty: that of KIND)'
+	@echo '  SMP=$(SMP) MEM=$(MEM) QEMU_ARGS=$(QEMU_ARGS) LIMIT=$(LIMIT)   the VM: CPUs, memory, more, seconds'
+	@echo '  JOBS=$(JOBS) BUILD=$(BUILD)   parallel jobs, build folder'
+
+.PHONY: deps
+deps:
+	@scripts/deps.sh
+
+.PHONY: tree
+tree:
+	@scripts/tree.sh
+
+.PHONY: save
+save:
+	@scripts/save.sh
+
+.PHONY: kernel
+kernel: tree
+	@scripts/kernel.sh $(KIND)
+
+.PHONY: kselftest
+ifeq ($(origin KIND),file)
+kselftest: KIND = debug
+endif
+kselftest:
+	@KIND=$(KIND) scripts/kselftest.sh
+
+.PHONY: check-host
+check-host:
+	@scripts/check-host.sh
+
+.PHONY: vm
+vm:
+	@if [ -z "$$CMD" ]; then \
+		echo "make vm: give a command, e.g. make vm CMD='uname -a';" \
+			"for a shell, make shell" >&2; exit 1; \
+	fi
+	@KIND=$(KIND) scripts/vm.sh "$$CMD"
+
+.PHONY: shell
+shell:
+	@KIND=$(KIND) scripts/vm.sh
+
+.PHONY: lint
+lint:
+	@scripts/lint.sh
+
+.PHONY: demo
+demo:
+	@scripts/demo.sh
+
+.PHONY: check
+check:
+	@scripts/check.sh
+
+.PHONY: clean
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,33 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs the kselftests on the running kernel, natively, as a statement of what it
+# does. FUSE_TEST_DIR= says where the backing files lie.
+
+. "$(dirname "$0")/lib.sh"
+
+work=$build/check-host
+[ "$(id -u)" = 0 ] || die "the tests mount file systems: run it as root"
+[ -c /dev/fuse ] || die "there is no /dev/fuse; try modprobe fuse"
+
+say "== 1/3 packages and tree"
+"$top/scripts/deps.sh"
+"$top/scripts/tree.sh"
+
+say "== 2/3 building the tests"
+rm -rf "$work"
+mkdir -p "$work"
+logged host-headers make -s -C "$linux" O="$work/headers" headers_install
+logged host-tests make -s -C "$linux/tools/testing/selftests" \
+	O="$work/headers" TARGETS=filesystems/fuse SKIP_TARGETS='' \
+	INSTALL_PATH="$work/install" FORCE_TARGETS=1 install
+
+args=()
+for t in ${TESTS:-}; do
+	args+=(-t "filesystems/fuse:$t")
+done
+
+say "== 3/3 running them on Linux $(uname -r)"
+(cd "$work/install" && ./run_kselftest.sh "${args[@]}") >"$work/test.log" 2>&1 \
+	</dev/null || true
+"$top/scripts/results.sh" "host" "$work" host

@@ -1,0 +1,150 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Checks the form of the series and of the scripts. Each check that fails, or
+# that cannot run, is one failure; the last line has the counts.
+
+. "$(dirname "$0")/lib.sh"
+
+out=$build/lint
+passed=0
+failed=0
+
+[ -e "$linux/.git" ] || die "there is no build/linux; run 'make tree'"
+rm -rf "$out/log"
+mkdir -p "$out/log"
+
+check()
+{
+	if logged "$@"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+	fi
+}
+
+need()
+{
+	command -v "$1" >/dev/null ||
+		die "$1 is not installed; run 'make deps'"
+}
+
+new_files()
+{
+	tree_git diff --no-renames --diff-filter=A --name-only base HEAD
+}
+
+# FILE_PATH_CHANGES: the entry in MAINTAINERS is a patch of its own, at the end
+one_checkpatch()
+{
+	tree_git format-patch --stdout -1 "$1" >"$out/patch"
+	(cd "$linux" && scripts/checkpatch.pl --strict --codespell \
+		--ignore FILE_PATH_CHANGES "$out/patch")
+}
+
+# sparse and W=1 on fs/fuse, without line numbers, so that only new ones differ
+fs_fuse_warnings()
+{
+	local tree=$1 obj=$2
+
+	if [ ! -e "$obj/.config" ]; then
+		make -s -C "$tree" O="$obj" tinyconfig || return
+		"$linux/scripts/kconfig/merge_config.sh" -m -O "$obj" \
+			"$obj/.config" "$top/scripts/kernel/common.config" \
+			"$top/scripts/kernel/fast.config" || return
+	fi
+	make -s -C "$tree" O="$obj" olddefconfig || return
+	make -s -C "$tree" O="$obj" -j"$jobs" prepare || return
+	rm -rf "$obj/fs/fuse"
+	make -s -C "$tree" O="$obj" -j"$jobs" W=1 C=2 fs/fuse/ \
+		>"$obj.out" 2>&1 || { cat "$obj.out"; return 1; }
+	grep -E 'warning|error' "$obj.out" | sed 's/^.*fs\/fuse/fs\/fuse/; s/:[0-9]*:[0-9]*:/:/; s/:[0-9]*:/:/' |
+		sort >"$obj.warnings" || true
+}
+
+compare_warnings()
+{
+	[ -e "$out/base/fs" ] || tree_git worktree prune
+	rm -rf "$out/base"
+	mkdir -p "$out/base"
+	tree_git archive base | tar -x -C "$out/base" || return
+	fs_fuse_warnings "$out/base" "$out/obj-base" || return
+	fs_fuse_warnings "$linux" "$out/obj" || return
+	rm -rf "$out/base"
+	if comm -13 "$out/obj-base.warnings" "$out/obj.warnings" | grep .; then
+		say "^ new warnings"
+		return 1
+	fi
+}
+
+# build_variant NAME OPTION...: fs/fuse with other options
+build_variant()
+{
+	local obj=$out/obj-$1
+
+	shift
+	mkdir -p "$obj"
+	cp "$out/obj/.config" "$obj/.config" || return
+	"$linux/scripts/config" --file "$obj/.config" "$@" || return
+	make -s -C "$linux" O="$obj" olddefconfig || return
+	make -s -C "$linux" O="$obj" -j"$jobs" prepare || return
+	make -s -C "$linux" O="$obj" -j"$jobs" fs/fuse/ 2>&1 | tee "$obj.out"
+	! grep -E 'warning:|error:|\*\*\*' "$obj.out"
+}
+
+kernel_doc()
+{
+	local file
+
+	for file in $(new_files | grep -E '\.[ch]$' | grep -v ^tools/); do
+		"$linux/scripts/kernel-doc" -none -Werror "$linux/$file" ||
+			return
+	done
+}
+
+one_coccicheck()
+{
+	local log
+
+	for file in $(new_files | grep '\.c$' | grep ^fs/); do
+		for cocci in "$linux"/scripts/coccinelle/{api,free,iterators,locks,misc,null}/*.cocci; do
+			spatch --very-quiet -D report --no-show-diff \
+				--cocci-file "$cocci" "$linux/$file" \
+				2>"$out/cocci.err" || {
+				# A rule without a report mode has nothing to say
+				grep -q 'virtual rule report' "$out/cocci.err" ||
+				{ cat "$out/cocci.err"; return 1; }
+			}
+		done
+	done >"$out/cocci.out"
+	log=$(grep -v '^$' "$out/cocci.out" || true)
+	[ -z "$log" ] || { say "$log"; return 1; }
+}
+
+shell_scripts()
+{
+	cd "$top" || return
+	shellcheck .ci/run scripts/*.sh scripts/init/*
+}
+
+for tool in sparse spatch shellcheck codespell perl python3; do
+	need "$tool"
+done
+
+number=0
+for commit in $(tree_git rev-list --reverse base..HEAD); do
+	number=$((number + 1))
+	check "checkpatch-$(printf %04d $number)" one_checkpatch "$commit"
+done
+check sparse-and-W1 compare_warnings
+check build-module build_variant m -m FUSE_FS -m CUSE -m VIRTIO_FS
+check build-off build_variant off -d FUSE_PASSTHROUGH
+check build-dax build_variant dax -e VIRTIO_FS -e ZONE_DEVICE -e DAX \
+	-e FS_DAX -e FUSE_DAX -e MEMORY_HOTPLUG -e MEMORY_HOTREMOVE \
+	-e SPARSEMEM_VMEMMAP
+check kernel-doc kernel_doc
+check coccicheck one_coccicheck
+check shellcheck shell_scripts
+
+say "$passed passed, $failed failed, 0 skipped"
+[ "$failed" = 0 ]
