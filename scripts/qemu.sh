@@ -32,7 +32,8 @@ qemu_accel()
 	esac
 }
 
-# ACPI's interpreter takes minutes under emulation with KASAN. A panic ends QEMU.
+# ACPI's interpreter takes minutes under emulation with KASAN, so that the CPUs
+# come from SeaBIOS' MP table, which has one for each socket. A panic ends QEMU.
 qemu_append="acpi=off reboot=t panic=-1 oops=panic panic_on_warn=1"
 qemu_append+=" softlockup_panic=1 hung_task_panic=1 rcupdate.rcu_cpu_stall_suppress=0"
 qemu_append+=" console=ttyS0 loglevel=7"
@@ -47,7 +48,8 @@ qemu_run()
 	shift 3
 	qemu_accel "$kernel"
 	timeout --foreground -k 5 "$limit" qemu-system-x86_64 \
-		-accel "$qemu_accel" -smp "$qemu_cpus" -m "$qemu_mem" \
+		-accel "$qemu_accel" -m "$qemu_mem" \
+		-smp "$qemu_cpus,sockets=$qemu_cpus,cores=1,threads=1" \
 		-kernel "$kernel" -initrd "$initramfs" \
 		-append "$qemu_append ${APPEND:-}" \
 		-no-reboot -display none -nic none -monitor none \
