@@ -28,6 +28,7 @@ for t in ${TESTS:-}; do
 done
 
 say "== 3/3 running them on Linux $(uname -r)"
-(cd "$work/install" && ./run_kselftest.sh "${args[@]}") >"$work/test.log" 2>&1 \
-	</dev/null || true
+# A pipe, because the runner opens /dev/stdout again, at offset 0
+(cd "$work/install" && ./run_kselftest.sh "${args[@]}" 2>&1 </dev/null) |
+	cat >"$work/test.log" || true
 "$top/scripts/results.sh" "host" "$work" host

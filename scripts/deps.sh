@@ -9,7 +9,7 @@ packages=(
 	bc bison flex libelf-dev libssl-dev cpio kmod rsync xz-utils python3
 	gcc-multilib
 	qemu-system-x86 busybox-static e2fsprogs xfsprogs btrfs-progs
-	sparse coccinelle shellcheck codespell python3-ply python3-git
+	sparse coccinelle ocaml-nox shellcheck codespell python3-ply python3-git
 	perl
 )
 

@@ -1057,6 +1057,28 @@ TEST_F(backing, unknown_ioctls_get_enotty)
 	EXPECT_EQ(ENOTTY, errno);
 }
 
+TEST_F(backing, ids_are_gone_after_an_abort)
+{
+	int id = fuse_backing_open(self->dev, self->file->fd);
+	int err;
+
+	ASSERT_LT(0, id);
+	ASSERT_EQ(0, fuse_server_abort(self->env.srv));
+	err = test_backing_close(self->dev, id);
+	ASSERT_OR_XFAIL(return, &self->env, err == ENOENT,
+			"answers BACKING_CLOSE with %d", err);
+}
+
+TEST_F(backing, there_are_no_new_ids_after_an_abort)
+{
+	int err;
+
+	ASSERT_EQ(0, fuse_server_abort(self->env.srv));
+	err = test_backing_open(self->dev, self->file->fd);
+	ASSERT_OR_XFAIL(return, &self->env, err,
+			"makes an id for an aborted connection");
+}
+
 /* Row 11, by failing each of the call's allocations in turn */
 static int write_fail_nth(int nth)
 {
@@ -1092,6 +1114,8 @@ static int arm_failslab(void)
 {
 	mkdir("/sys/kernel/debug", 0755);
 	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
+	/* Without a backtrace in the log for each failure */
+	test_write_file("/sys/kernel/debug/failslab/verbose", "0", 1);
 	return test_write_file("/sys/kernel/debug/failslab/ignore-gfp-wait",
 			       "N", 1);
 }
@@ -1133,7 +1157,6 @@ FIXTURE_VARIANT(end_of_connection)
 {
 	/* 0 on success */
 	int (*end)(struct fuse_server *srv);
-	bool dev_is_closed;
 };
 
 static int end_by_abort(struct fuse_server *srv)
@@ -1155,7 +1178,6 @@ FIXTURE_VARIANT_ADD(end_of_connection, abort)
 FIXTURE_VARIANT_ADD(end_of_connection, death)
 {
 	.end = end_by_death,
-	.dev_is_closed = true,
 };
 
 FIXTURE_SETUP(end_of_connection)
@@ -1194,35 +1216,6 @@ TEST_F(end_of_connection, ids_no_longer_pin_their_file_system)
 	ASSERT_OR_XFAIL(return, &self->env, !test_umount(self->pinned),
 			"keeps the backing file system busy: umount says %s",
 			strerror(errno));
-}
-
-TEST_F(end_of_connection, ids_are_gone)
-{
-	int err;
-
-	ASSERT_EQ(0, variant->end(self->env.srv));
-	if (variant->dev_is_closed)
-		SKIP(return, "there is no device left to ask");
-	err = test_backing_close(dev(&self->env), self->id);
-	ASSERT_OR_XFAIL(return, &self->env, err == ENOENT,
-			"answers BACKING_CLOSE with %d", err);
-}
-
-TEST_F(end_of_connection, there_are_no_new_ids)
-{
-	char path[PATH_MAX];
-	int err, fd;
-
-	ASSERT_EQ(0, variant->end(self->env.srv));
-	if (variant->dev_is_closed)
-		SKIP(return, "there is no device left to ask");
-	fd = open(test_pathf(path, "%s/file", self->pinned),
-		  O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, fd);
-	err = test_backing_open(dev(&self->env), fd);
-	close(fd);
-	ASSERT_OR_XFAIL(return, &self->env, err,
-			"makes an id for an aborted connection");
 }
 
 TEST(a_kernel_without_the_feature_says_so)

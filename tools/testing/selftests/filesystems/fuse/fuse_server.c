@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +50,7 @@ struct fuse_server {
 	struct fuse_init_in init_in;
 	struct fuse_init_out init_out;
 
-	_Atomic uint64_t count[FUSE_SERVER_MAX_OPCODE];
+	uint64_t count[FUSE_SERVER_MAX_OPCODE];	/* atomic */
 };
 
 static const char * const opcode_names[FUSE_SERVER_MAX_OPCODE] = {
@@ -227,7 +226,7 @@ static void handle_request(struct fuse_req *req)
 	uint32_t opcode = req->in->opcode;
 
 	if (opcode < FUSE_SERVER_MAX_OPCODE)
-		atomic_fetch_add(&srv->count[opcode], 1);
+		__atomic_fetch_add(&srv->count[opcode], 1, __ATOMIC_SEQ_CST);
 
 	if (opcode == FUSE_INIT) {
 		handle_init(req);
@@ -556,7 +555,7 @@ const struct fuse_init_out *fuse_server_init_out(struct fuse_server *srv)
 uint64_t fuse_server_count(struct fuse_server *srv, uint32_t opcode)
 {
 	return opcode < FUSE_SERVER_MAX_OPCODE ?
-	       atomic_load(&srv->count[opcode]) : 0;
+	       __atomic_load_n(&srv->count[opcode], __ATOMIC_SEQ_CST) : 0;
 }
 
 uint64_t fuse_server_count_all(struct fuse_server *srv)
@@ -565,7 +564,7 @@ uint64_t fuse_server_count_all(struct fuse_server *srv)
 	unsigned int i;
 
 	for (i = 0; i < FUSE_SERVER_MAX_OPCODE; i++)
-		sum += atomic_load(&srv->count[i]);
+		sum += fuse_server_count(srv, i);
 
 	return sum;
 }

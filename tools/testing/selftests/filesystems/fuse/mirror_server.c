@@ -16,6 +16,7 @@
  */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -23,7 +24,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +43,7 @@
 
 /* 256 pages, the most that fuse takes in one request */
 #define MAX_WRITE	(1024 * 1024)
-#define NODE_BUCKETS	(1 << 16)
+#define NODE_BUCKETS	65536
 #define PROC_PATH_SIZE	32
 
 struct node {
@@ -83,19 +83,6 @@ static struct {
 	.passthrough = true,
 	.timeout = 1.0,
 };
-
-static __attribute__((noreturn, format(printf, 1, 2)))
-void die(const char *fmt, ...)
-{
-	va_list args;
-
-	fprintf(stderr, "mirror_server: ");
-	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
-	va_end(args);
-	fprintf(stderr, "\n");
-	exit(1);
-}
 
 /* Nodes */
 
@@ -1057,10 +1044,12 @@ static void fill_direntplus(struct fuse_direntplus *out, struct node *dir,
 
 static void read_dir(struct fuse_req *req, bool plus)
 {
-	static __thread char buf[64 * 1024] __attribute__((aligned(8)));
+	static __thread uint64_t aligned_buf[8192];
 	const struct fuse_read_in *arg = req->arg;
 	struct dir_handle *handle = dir_of(arg->fh);
-	size_t size = arg->size < sizeof(buf) ? arg->size : sizeof(buf);
+	char *buf = (char *)aligned_buf;
+	size_t size = arg->size < sizeof(aligned_buf) ? arg->size :
+							sizeof(aligned_buf);
 	uint64_t offset = arg->offset;
 	size_t used = 0, need;
 	struct dirent *entry;
@@ -1167,7 +1156,7 @@ static void write_stats(struct fuse_server *srv)
 	snprintf(tmp, sizeof(tmp), "%s.tmp", mirror.stats);
 	f = fopen(tmp, "w");
 	if (!f) {
-		perror(tmp);
+		warn("%s", tmp);
 		return;
 	}
 	for (i = 0; i < FUSE_SERVER_MAX_OPCODE; i++)
@@ -1177,7 +1166,7 @@ static void write_stats(struct fuse_server *srv)
 	fprintf(f, "TOTAL %llu\n",
 		(unsigned long long)fuse_server_count_all(srv));
 	if (fclose(f) || rename(tmp, mirror.stats))
-		perror(mirror.stats);
+		warn("%s", mirror.stats);
 }
 
 static sigset_t signals;
@@ -1224,14 +1213,15 @@ static const struct option long_options[] = {
 	{ }
 };
 
-static double number(const char *text, const char *what, double min, double max)
+static double parse_number(const char *text, const char *what, double min,
+			   double max)
 {
 	char *end;
 	double n = strtod(text, &end);
 
 	if (!*text || *end || !(n >= min && n <= max))
-		die("%s is '%s', but has to be a number from %g to %g", what,
-		    text, min, max);
+		errx(1, "%s is '%s', but has to be a number from %g to %g",
+		     what, text, min, max);
 	return n;
 }
 
@@ -1253,7 +1243,7 @@ static void open_root(const char *source)
 
 	mirror.root.fd = open(source, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (mirror.root.fd < 0 || stat_fd(mirror.root.fd, &st))
-		die("cannot open the source %s: %s", source, strerror(errno));
+		err(1, "cannot open the source %s", source);
 
 	mirror.root.dev = st.st_dev;
 	mirror.root.ino = st.st_ino;
@@ -1267,11 +1257,11 @@ static int go_into_background(void)
 	pid_t pid;
 
 	if (pipe2(fds, O_CLOEXEC))
-		die("pipe: %s", strerror(errno));
+		err(1, "pipe");
 
 	pid = fork();
 	if (pid < 0)
-		die("fork: %s", strerror(errno));
+		err(1, "fork");
 	if (!pid) {
 		close(fds[0]);
 		setsid();
@@ -1293,7 +1283,7 @@ static void say_ready(int pipe)
 		return;
 
 	if (chdir("/"))
-		perror("mirror_server: /");
+		warn("/");
 	if (null >= 0) {
 		dup2(null, 0);
 		dup2(null, 1);
@@ -1310,7 +1300,7 @@ static void say_what_is_served(struct fuse_server *srv)
 	uint64_t flags = fuse_server_init_out(srv)->flags2;
 
 	if (mirror.passthrough && !(flags << 32 & FUSE_PASSTHROUGH)) {
-		fprintf(stderr, "mirror_server: the kernel does not offer passthrough; serving without\n");
+		warnx("the kernel offers no passthrough; serving without");
 		mirror.passthrough = false;
 	}
 }
@@ -1344,18 +1334,19 @@ int main(int argc, char **argv)
 			mirror.passthrough = false;
 			break;
 		case 'd':
-			config.max_stack_depth = number(optarg,
-							"--max-stack-depth",
-							1, 2);
+			config.max_stack_depth =
+				parse_number(optarg, "--max-stack-depth", 1, 2);
 			break;
 		case 'T':
-			mirror.timeout = number(optarg, "--timeout", 0, 1e9);
+			mirror.timeout = parse_number(optarg, "--timeout", 0,
+						      1e9);
 			break;
 		case 'o':
 			more = optarg;
 			break;
 		case 't':
-			config.threads = number(optarg, "--threads", 1, 1024);
+			config.threads = parse_number(optarg, "--threads", 1,
+						      1024);
 			break;
 		case 's':
 			mirror.stats = optarg;
@@ -1388,10 +1379,10 @@ int main(int argc, char **argv)
 	open_root(argv[optind]);
 	mount_point = realpath(argv[optind + 1], NULL);
 	if (!mount_point)
-		die("mount point %s: %s", argv[optind + 1], strerror(errno));
+		err(1, "mount point %s", argv[optind + 1]);
 	if (mirror.stats && mirror.stats[0] != '/')
-		die("--stats is '%s', but has to be an absolute path",
-		    mirror.stats);
+		errx(1, "--stats is '%s', but has to be an absolute path",
+		     mirror.stats);
 
 	if (!foreground)
 		ready = go_into_background();
@@ -1406,11 +1397,11 @@ int main(int argc, char **argv)
 
 	srv = fuse_server_start(&config, mount_point);
 	if (!srv)
-		die("cannot mount on %s: %s (it takes root and /dev/fuse)",
-		    mount_point, strerror(errno));
+		err(1, "cannot mount on %s (it takes root and /dev/fuse)",
+		    mount_point);
 	say_what_is_served(srv);
 	if (pthread_create(&thread, NULL, signal_thread, srv))
-		die("cannot start a thread");
+		errx(1, "cannot start a thread");
 	say_ready(ready);
 
 	fuse_server_wait(srv);
