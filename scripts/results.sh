@@ -24,6 +24,18 @@ failure()
 	say "    $name: $*"
 }
 
+# A program that fails as a whole shall not hide the others
+failed_test()
+{
+	if [ "$program_failed" -le 10 ]; then
+		failure "failed: $program: $1"
+	else
+		failed=$((failed + 1))
+		[ "$program_failed" -gt 11 ] ||
+			say "    $name: failed: $program: and more, see $log"
+	fi
+}
+
 # kselftest prefixes what a program prints with '# '
 count_tests()
 {
@@ -34,14 +46,14 @@ count_tests()
 		case $line in
 		'# ok '*'# SKIP'*)
 			skipped=$((skipped + 1))
-			say "    skipped: $program: ${line#*# SKIP}"
+			say "    skipped: $program:${line#*# SKIP}"
 			;;
 		'# ok '*)
 			passed=$((passed + 1))
 			;;
 		'# not ok '*)
-			program_failed=1
-			failure "failed: ${line#'# not ok '}"
+			program_failed=$((program_failed + 1))
+			failed_test "${line#'# not ok '}"
 			;;
 		'# selftests: '*)
 			program=${line##*: }
@@ -51,7 +63,7 @@ count_tests()
 			failure "timed out: $program"
 			;;
 		'not ok '*)
-			[ "$program_failed" = 1 ] ||
+			[ "$program_failed" -gt 0 ] ||
 				failure "failed: ${line#'not ok '}"
 			;;
 		'ok '*'# SKIP'*)
