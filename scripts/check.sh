@@ -97,7 +97,7 @@ KIND=debug test_step "$top/scripts/kselftest.sh"
 phase "6/7 the kernel without the feature"
 step "the kernel without the feature" "$top/scripts/kernel.sh" off
 phase "7/7 the ioctls on it"
-KIND='off' TESTS="backing_ioctl_test plain_test" \
+KIND='off' TESTS="without_feature_test plain_test" \
 	test_step "$top/scripts/kselftest.sh"
 
 say "== done ($((SECONDS - started)) s)"

@@ -57,7 +57,7 @@ status=0
 qemu_accel "$kernel"
 phase "5/5 the VM ($qemu_accel, $qemu_cpus CPUs)"
 touch "$work/test.log"
-tail -s 0.2 -f "$work/test.log" &
+tail -s 0.2 -f --pid=$$ "$work/test.log" &
 tail=$!
 qemu_run "$kernel" "$work/root.gz" "${LIMIT:-900}" \
 	-chardev "file,id=log,path=$work/test.log" \

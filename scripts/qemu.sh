@@ -40,7 +40,7 @@ qemu_append+=" console=ttyS0 loglevel=7"
 
 # qemu_run KERNEL INITRAMFS LIMIT ARGS...: runs it to its end; 0 if it ended by
 # itself, 124 if it was stopped after LIMIT seconds. The console goes to
-# $qemu_console.
+# $qemu_console; $qemu_trash is removed if this is interrupted.
 qemu_run()
 {
 	local kernel=$1 initramfs=$2 limit=$3 pid status=0
@@ -56,7 +56,8 @@ qemu_run()
 		-serial "file:$qemu_console" -device virtio-serial-pci "$@" &
 	pid=$!
 	# shellcheck disable=SC2064  # this very process
-	trap "kill $pid 2>/dev/null; wait $pid 2>/dev/null" EXIT
+	trap "kill $pid 2>/dev/null; wait $pid 2>/dev/null
+		rm -rf ${qemu_trash:-}" EXIT
 	trap 'exit 130' INT TERM
 	wait $pid || status=$?
 	trap - EXIT INT TERM

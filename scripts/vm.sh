@@ -18,7 +18,8 @@ kernel=${KERNEL:-$build/${KIND:-fast}/arch/x86/boot/bzImage}
 
 work=$(mktemp -d "$build/vm.XXXXXX")
 qemu_console=$work/console
-export qemu_console
+qemu_trash=$work
+export qemu_console qemu_trash
 
 make_root "$work/root" "$top/scripts/init/vm"
 cp "$top/scripts/init/common" "$work/root/common"

@@ -511,8 +511,7 @@ FIXTURE_SETUP(bad_call)
 		env->config.init_flags &= ~FUSE_PASSTHROUGH;
 	env->config.hold_init = variant->state == NO_INIT;
 	ASSERT_EQ(0, test_start(env));
-	if (variant->state != NO_INIT)
-		TEST_NEEDS_PASSTHROUGH(env);
+	TEST_NEEDS_PASSTHROUGH(env);
 }
 
 FIXTURE_TEARDOWN(bad_call)
@@ -1216,23 +1215,6 @@ TEST_F(end_of_connection, ids_no_longer_pin_their_file_system)
 	ASSERT_OR_XFAIL(return, &self->env, !test_umount(self->pinned),
 			"keeps the backing file system busy: umount says %s",
 			strerror(errno));
-}
-
-TEST(a_kernel_without_the_feature_says_so)
-{
-	struct test_env env;
-
-	ASSERT_EQ(0, test_setup(&env));
-	ASSERT_TRUE(!!test_add_file(&env, "file", "data", 4));
-	ASSERT_EQ(0, test_start(&env));
-	if (test_passthrough_offered(&env)) {
-		test_teardown(&env);
-		SKIP(return, "the kernel has the feature");
-	}
-	EXPECT_EQ(EOPNOTSUPP, test_backing_open(dev(&env), good_fd(&env)));
-	EXPECT_EQ(EOPNOTSUPP, test_backing_close(dev(&env), 1));
-	EXPECT_EQ(EPERM, open_on_unattached_device(&env));
-	test_teardown(&env);
 }
 
 TEST_HARNESS_MAIN

@@ -154,22 +154,6 @@ TEST_F(plain, a_backing_id_without_the_flag_means_nothing)
 	EXPECT_EQ(0, close(fd));
 }
 
-TEST_F(plain, the_passthrough_flag_is_eio_without_passthrough)
-{
-	int fd;
-
-	if (variant->negotiated && !variant->writeback)
-		SKIP(return, "passthrough is enabled");
-	if (!test_passthrough_offered(&self->env))
-		SKIP(return, "kernel does not offer FUSE_PASSTHROUGH");
-	self->file->open_flags = FOPEN_PASSTHROUGH;
-	self->file->backing_id = 1;
-	fd = test_open(self->file, O_RDONLY);
-	ASSERT_OR_XFAIL(return, &self->env, fd == -1 && errno == EIO,
-			"opens the file, or says %s", strerror(errno));
-	EXPECT_EQ(1, test_releases(self->file));
-}
-
 TEST_F(plain, unknown_open_flags_are_ignored_as_ever)
 {
 	int fd;
@@ -276,6 +260,59 @@ TEST_F(mixed, a_file_may_be_passthrough_after_it_was_plain)
 	ASSERT_EQ(4, pread(self->plain_fd, self->buf, 16, 0));
 	EXPECT_EQ(0, memcmp(self->buf, "BBBB", 4));
 	EXPECT_EQ(1, test_count(&self->env, FUSE_READ));
+}
+
+/* The kernel has passthrough, but this connection has not got it */
+FIXTURE(not_enabled)
+{
+	struct test_env env;
+	struct test_file *file;
+};
+
+FIXTURE_VARIANT(not_enabled)
+{
+	uint64_t without;
+	uint64_t with;
+};
+
+FIXTURE_VARIANT_ADD(not_enabled, not_negotiated)
+{
+	.without = FUSE_PASSTHROUGH,
+};
+
+FIXTURE_VARIANT_ADD(not_enabled, writeback_cache)
+{
+	.with = FUSE_WRITEBACK_CACHE,
+};
+
+FIXTURE_SETUP(not_enabled)
+{
+	struct test_env *env = &self->env;
+
+	ASSERT_EQ(0, test_setup(env));
+	env->config.init_flags &= ~variant->without;
+	env->config.init_flags |= variant->with;
+	self->file = test_add_file(env, "file", "data", 4);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_EQ(0, test_start(env));
+	TEST_NEEDS_PASSTHROUGH(env);
+}
+
+FIXTURE_TEARDOWN(not_enabled)
+{
+	test_teardown(&self->env);
+}
+
+TEST_F(not_enabled, the_passthrough_flag_is_eio)
+{
+	int fd;
+
+	self->file->open_flags = FOPEN_PASSTHROUGH;
+	self->file->backing_id = 1;
+	fd = test_open(self->file, O_RDONLY);
+	ASSERT_OR_XFAIL(return, &self->env, fd == -1 && errno == EIO,
+			"opens the file, or says %s", strerror(errno));
+	EXPECT_EQ(1, test_releases(self->file));
 }
 
 TEST_HARNESS_MAIN
