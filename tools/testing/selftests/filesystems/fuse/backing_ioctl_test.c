@@ -409,14 +409,25 @@ static int open_own_device(struct test_env *env)
 
 /* Row 9: regular files that cannot be read or written by iov_iter */
 
-static int open_without_read_iter(struct test_env *env)
+static int open_without_both(struct test_env *env)
 {
 	return open_of_path(env, "/proc/self/mem", O_RDWR);
 }
 
-static int open_without_read_iter_o_path(struct test_env *env)
+static int open_without_both_o_path(struct test_env *env)
 {
 	return open_of_path(env, "/proc/self/mem", O_PATH);
+}
+
+/* There is only one such file, with CONFIG_USER_EVENTS. */
+static int open_without_read_iter(struct test_env *env)
+{
+	char dir[PATH_MAX], path[PATH_MAX];
+
+	if (test_mount(env, "tracing", "tracefs", NULL, dir))
+		return skipped(env, "no tracefs");
+	test_pathf(path, "%s/user_events_data", dir);
+	return open_of_path(env, path, O_WRONLY);
 }
 
 static int open_without_write_iter(struct test_env *env)
@@ -699,14 +710,19 @@ FIXTURE_VARIANT_ADD(bad_call, open_own_device)
 };
 
 /* Row 9 */
+FIXTURE_VARIANT_ADD(bad_call, open_without_both)
+{
+	.call = open_without_both, .err = EOPNOTSUPP,
+};
+
+FIXTURE_VARIANT_ADD(bad_call, open_without_both_o_path)
+{
+	.call = open_without_both_o_path, .err = EOPNOTSUPP,
+};
+
 FIXTURE_VARIANT_ADD(bad_call, open_without_read_iter)
 {
 	.call = open_without_read_iter, .err = EOPNOTSUPP,
-};
-
-FIXTURE_VARIANT_ADD(bad_call, open_without_read_iter_o_path)
-{
-	.call = open_without_read_iter_o_path, .err = EOPNOTSUPP,
 };
 
 FIXTURE_VARIANT_ADD(bad_call, open_without_write_iter)
