@@ -85,6 +85,9 @@ make_base()
 	export GIT_COMMITTER_DATE=$GIT_AUTHOR_DATE
 	tree_git add -A -f .
 	tree_git commit -q -m "base: $package $version"
+	# Debian's own part of it ignores every file that is not committed yet
+	sed -i '/^# Debian packaging/,$d' "$linux/.gitignore"
+	tree_git update-index --skip-worktree .gitignore
 	tree_git tag base
 	tree_git update-ref refs/fuse/saved HEAD
 }

@@ -184,21 +184,6 @@ static bool fuse_passthrough_start_write(struct kiocb *iocb)
 	return true;
 }
 
-static struct timespec64 fuse_passthrough_atime(struct file *backing_file)
-{
-	return file_inode(backing_file)->i_atime;
-}
-
-static void fuse_passthrough_accessed(struct file *file,
-				      struct file *backing_file,
-				      struct timespec64 old_atime)
-{
-	struct timespec64 atime = fuse_passthrough_atime(backing_file);
-
-	if (!timespec64_equal(&atime, &old_atime))
-		fuse_invalidate_atime(file_inode(file));
-}
-
 /*
  * Undoes the submission's preparations. A write changed the inode even if it
  * failed half way, but its end is known only if it did not.
@@ -209,8 +194,8 @@ static void fuse_passthrough_aio_end(struct fuse_passthrough_aio *aio, long res)
 
 	if (aio->write) {
 		kiocb_end_write(&aio->iocb);
-		fuse_write_update_attr(file_inode(orig_iocb->ki_filp),
-				       aio->iocb.ki_pos, res);
+		fuse_passthrough_attr_written(file_inode(orig_iocb->ki_filp),
+					      aio->iocb.ki_pos, res);
 	}
 	orig_iocb->ki_pos = aio->iocb.ki_pos;
 }
@@ -330,8 +315,8 @@ static ssize_t fuse_passthrough_write_sync(struct kiocb *orig_iocb,
 	ret = vfs_iocb_iter_write(backing_file, &iocb, from);
 	file_end_write(backing_file);
 	orig_iocb->ki_pos = iocb.ki_pos;
-	fuse_write_update_attr(file_inode(orig_iocb->ki_filp), iocb.ki_pos,
-			       ret);
+	fuse_passthrough_attr_written(file_inode(orig_iocb->ki_filp),
+				      iocb.ki_pos, ret);
 
 	return ret;
 }
@@ -350,7 +335,6 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
 	struct file *file = iocb->ki_filp;
 	struct file *backing_file = fuse_passthrough_file(file);
-	struct timespec64 old_atime = fuse_passthrough_atime(backing_file);
 	const struct cred *old_cred;
 	ssize_t ret;
 
@@ -367,8 +351,6 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
 	else
 		ret = fuse_passthrough_aio_submit(iocb, backing_file, to);
 	revert_creds(old_cred);
-
-	fuse_passthrough_accessed(file, backing_file, old_atime);
 
 	return ret;
 }
@@ -434,7 +416,6 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
 				     unsigned int flags)
 {
 	struct file *backing_file = fuse_passthrough_file(in);
-	struct timespec64 old_atime = fuse_passthrough_atime(backing_file);
 	const struct cred *old_cred;
 	ssize_t ret;
 
@@ -449,8 +430,6 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
 	ret = backing_file->f_op->splice_read(backing_file, ppos, pipe, len,
 					      flags);
 	revert_creds(old_cred);
-
-	fuse_passthrough_accessed(in, backing_file, old_atime);
 
 	return ret;
 }
@@ -494,7 +473,7 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 	file_end_write(backing_file);
 	revert_creds(old_cred);
 
-	fuse_write_update_attr(file_inode(out), *ppos, ret);
+	fuse_passthrough_attr_written(file_inode(out), *ppos, ret);
 
 	return ret;
 }
@@ -524,6 +503,29 @@ int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 
 	old_cred = fuse_passthrough_override_creds(file);
 	err = call_mmap(backing_file, vma);
+	revert_creds(old_cred);
+
+	return err;
+}
+
+/**
+ * fuse_passthrough_fadvise() - ->fadvise() of a passthrough file
+ * @file: FUSE file
+ * @offset: where the advice begins, in bytes
+ * @len: for how many bytes it is, 0 for all that follow
+ * @advice: POSIX_FADV_*
+ *
+ * readahead(2) comes here, too.
+ *
+ * Return: 0, -EINVAL for unknown advice, or the backing file's error
+ */
+int fuse_passthrough_fadvise(struct file *file, loff_t offset, loff_t len,
+			     int advice)
+{
+	const struct cred *old_cred = fuse_passthrough_override_creds(file);
+	int err;
+
+	err = vfs_fadvise(fuse_passthrough_file(file), offset, len, advice);
 	revert_creds(old_cred);
 
 	return err;

@@ -4,13 +4,15 @@
  *
  * A regular file's inode is in one of three modes, which its open files share:
  *
- *  neutral	no opens, or only opens with FOPEN_DIRECT_IO
- *  cached	fi->cached_opens > 0: I/O goes through the FUSE page cache
- *  passthrough	fi->passthrough_opens > 0: I/O goes to fi->backing, and the FUSE
- *		page cache is empty
+ *  neutral	no opens, or only opens with FOPEN_DIRECT_IO that are not mapped
+ *  cached	I/O goes through the FUSE page cache
+ *  passthrough	I/O goes to fi->backing, and the FUSE page cache is empty
  *
  * An open either fits into the mode that its inode is in, begins a mode on a
- * neutral inode, or is refused. The last open to leave ends the mode.
+ * neutral inode, or is refused. fi->io_opens lists the opens that keep the mode;
+ * the last one to leave ends it. An open that was closed already, but whose last
+ * reference is still on its way to ->release(), does no I/O any more. It is made
+ * to leave when it would be in the way of another.
  *
  * Ownership: fi->backing is owned by the inode for as long as it is in
  * passthrough mode. ff->backing_file is owned by the open file, from
@@ -18,8 +20,9 @@
  * made of it. It in turn owns a reference to ff: RELEASE is sent, and the open
  * leaves its mode, when the file is closed and its last mapping is gone.
  *
- * Locking: fi->lock protects the counters and fi->backing. The fields of the
- * open file are constant while it can be used.
+ * Locking: fi->lock protects fi->io_mode, fi->io_opens, fi->backing, and
+ * ff->io_entry and ff->user_file of the opens on the list. The other fields of
+ * the open file are constant while it can be used.
  */
 
 #include "fuse_i.h"
@@ -35,13 +38,6 @@
 #define FUSE_PASSTHROUGH_FOPEN_FLAGS \
 	(FOPEN_PASSTHROUGH | FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE | \
 	 FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES)
-
-/* ff->io_mode */
-enum {
-	FUSE_IO_NEUTRAL,
-	FUSE_IO_CACHED,
-	FUSE_IO_PASSTHROUGH,
-};
 
 /* Says why, where a server's author can see it. The user gets EIO. */
 static int fuse_passthrough_refuse(struct fuse_file *ff, const char *reason,
@@ -79,18 +75,65 @@ static bool fuse_backing_same_inode(struct fuse_backing *a,
 	return file_inode(a->file) == file_inode(b->file);
 }
 
-/*
- * Enters passthrough mode with *@fbp, or with the inode's own backing file if
- * that is NULL; *@fbp then becomes a reference to it.
- */
-static const char *fuse_passthrough_enter(struct fuse_inode *fi,
-					  struct fuse_backing **fbp)
+/* @file is being opened, so that it is alive until ff->user_file is cleared */
+static void fuse_io_enter(struct fuse_inode *fi, struct fuse_file *ff,
+			  struct file *file, enum fuse_io_mode mode)
 {
-	struct fuse_backing *fb = *fbp;
-
 	lockdep_assert_held(&fi->lock);
 
-	if (fi->cached_opens)
+	fi->io_mode = mode;
+	ff->user_file = file;
+	hlist_add_head(&ff->io_entry, &fi->io_opens);
+}
+
+/* Does nothing for an open that has left, or never entered, a mode */
+static void fuse_io_leave(struct fuse_inode *fi, struct fuse_file *ff)
+{
+	lockdep_assert_held(&fi->lock);
+
+	if (hlist_unhashed(&ff->io_entry))
+		return;
+
+	hlist_del_init(&ff->io_entry);
+	if (!hlist_empty(&fi->io_opens))
+		return;
+
+	fi->io_mode = FUSE_IO_NEUTRAL;
+	if (fi->backing)
+		fuse_passthrough_attr_update(fi);
+	fuse_backing_put(fi->backing);
+	fi->backing = NULL;
+}
+
+/*
+ * Will there be no more I/O through this open? If its file has been closed, the
+ * only reference to ff->backing_file that is not a mapping's is ff's own, until
+ * the file's release drops that.
+ */
+static bool fuse_io_is_over(struct fuse_file *ff)
+{
+	if (ff->user_file && file_count(ff->user_file))
+		return false;
+
+	return !ff->backing_file ||
+	       file_count(ff->backing_file) <= (ff->user_file ? 1 : 0);
+}
+
+static void fuse_io_leave_closed(struct fuse_inode *fi)
+{
+	struct fuse_file *ff;
+	struct hlist_node *next;
+
+	hlist_for_each_entry_safe(ff, next, &fi->io_opens, io_entry) {
+		if (fuse_io_is_over(ff))
+			fuse_io_leave(fi, ff);
+	}
+}
+
+static const char *fuse_passthrough_conflict(struct fuse_inode *fi,
+					     struct fuse_backing *fb)
+{
+	if (fi->io_mode == FUSE_IO_CACHED)
 		return "inode has cached opens";
 
 	if (!fb && !fi->backing)
@@ -99,55 +142,69 @@ static const char *fuse_passthrough_enter(struct fuse_inode *fi,
 	if (fb && fi->backing && !fuse_backing_same_inode(fb, fi->backing))
 		return "inode has another backing file";
 
-	if (!fb)
-		*fbp = fuse_backing_get(fi->backing);
-	else if (!fi->backing)
-		fi->backing = fuse_backing_get(fb);
-
-	fi->passthrough_opens++;
 	return NULL;
 }
 
-static void fuse_passthrough_leave(struct fuse_inode *fi)
+/*
+ * Enters passthrough mode with *@fbp, or with the inode's own backing file if
+ * that is NULL; *@fbp then becomes a reference to it.
+ */
+static const char *fuse_passthrough_enter(struct fuse_inode *fi,
+					  struct fuse_file *ff,
+					  struct file *file,
+					  struct fuse_backing **fbp)
 {
-	struct fuse_backing *fb = NULL;
+	struct fuse_backing *fb = *fbp;
+	const char *conflict;
 
-	spin_lock(&fi->lock);
-	if (!--fi->passthrough_opens)
-		swap(fb, fi->backing);
-	spin_unlock(&fi->lock);
+	lockdep_assert_held(&fi->lock);
 
-	fuse_backing_put(fb);
+	conflict = fuse_passthrough_conflict(fi, fb);
+	if (conflict) {
+		fuse_io_leave_closed(fi);
+		conflict = fuse_passthrough_conflict(fi, fb);
+	}
+	if (conflict)
+		return conflict;
+
+	if (!fb) {
+		*fbp = fuse_backing_get(fi->backing);
+	} else if (!fi->backing) {
+		fi->backing = fuse_backing_get(fb);
+		fuse_passthrough_attr_begin(fi);
+	}
+
+	fuse_io_enter(fi, ff, file, FUSE_IO_PASSTHROUGH);
+	return NULL;
 }
 
-static void fuse_cached_leave(struct fuse_inode *fi)
+static void fuse_passthrough_leave(struct inode *inode, struct fuse_file *ff)
 {
+	struct fuse_inode *fi = get_fuse_inode(inode);
+
 	spin_lock(&fi->lock);
-	fi->cached_opens--;
+	fuse_io_leave(fi, ff);
 	spin_unlock(&fi->lock);
 }
 
 /*
- * A reply without FOPEN_PASSTHROUGH. Returns true and a reference in *@fbp if
- * the inode is in passthrough mode, which the open then has to join so as to
- * see the same data.
+ * A reply without FOPEN_PASSTHROUGH. Returns a reference if the inode is in
+ * passthrough mode, which the open then has to join so as to see the same data.
  */
-static bool fuse_passthrough_join(struct fuse_inode *fi, struct fuse_file *ff,
-				  struct fuse_backing **fbp)
+static struct fuse_backing *fuse_passthrough_join(struct fuse_inode *fi,
+						  struct fuse_file *ff,
+						  struct file *file)
 {
-	bool join;
+	struct fuse_backing *fb = NULL;
 
 	spin_lock(&fi->lock);
-	join = fi->backing;
-	if (join) {
-		fuse_passthrough_enter(fi, fbp);
-	} else if (!(ff->open_flags & FOPEN_DIRECT_IO)) {
-		fi->cached_opens++;
-		ff->io_mode = FUSE_IO_CACHED;
-	}
+	if (fi->io_mode == FUSE_IO_PASSTHROUGH)
+		fuse_passthrough_enter(fi, ff, file, &fb);
+	else if (!(ff->open_flags & FOPEN_DIRECT_IO))
+		fuse_io_enter(fi, ff, file, FUSE_IO_CACHED);
 	spin_unlock(&fi->lock);
 
-	return join;
+	return fb;
 }
 
 /* The last reference to ff->backing_file is gone, that of mappings included */
@@ -157,7 +214,9 @@ static void fuse_passthrough_released(const struct path *user_path, void *data)
 	struct inode *inode = ff->inode;
 
 	put_cred(ff->backing_cred);
-	fuse_passthrough_leave(get_fuse_inode(inode));
+	/* What was being stored when the mode began must not be seen after it */
+	invalidate_inode_pages2(inode->i_mapping);
+	fuse_passthrough_leave(inode, ff);
 	fuse_file_put(ff, ff->fm->fc->auto_submounts);
 	iput(inode);
 }
@@ -197,7 +256,6 @@ static int fuse_passthrough_attach(struct inode *inode, struct file *file,
 	ff->inode = inode;
 	ff->backing_cred = get_cred(fb->cred);
 	ff->backing_file = backing_file;
-	ff->io_mode = FUSE_IO_PASSTHROUGH;
 	fuse_backing_put(fb);
 
 	/* FUSE itself cannot do without waiting for the server */
@@ -207,7 +265,7 @@ static int fuse_passthrough_attach(struct inode *inode, struct file *file,
 	return 0;
 
 out_leave:
-	fuse_passthrough_leave(get_fuse_inode(inode));
+	fuse_passthrough_leave(inode, ff);
 	fuse_backing_put(fb);
 	return fuse_passthrough_refuse(ff, "cannot open the backing file", err);
 }
@@ -231,7 +289,7 @@ static int fuse_passthrough_open_backing(struct inode *inode, struct file *file)
 	}
 
 	spin_lock(&fi->lock);
-	reason = fuse_passthrough_enter(fi, &fb);
+	reason = fuse_passthrough_enter(fi, ff, file, &fb);
 	spin_unlock(&fi->lock);
 	if (reason) {
 		fuse_backing_put(fb);
@@ -257,7 +315,7 @@ int fuse_passthrough_open(struct inode *inode, struct file *file)
 {
 	struct fuse_inode *fi = get_fuse_inode(inode);
 	struct fuse_file *ff = file->private_data;
-	struct fuse_backing *fb = NULL;
+	struct fuse_backing *fb;
 
 	if (!S_ISREG(inode->i_mode) || FUSE_IS_DAX(inode))
 		return 0;
@@ -265,10 +323,38 @@ int fuse_passthrough_open(struct inode *inode, struct file *file)
 	if (ff->open_flags & FOPEN_PASSTHROUGH)
 		return fuse_passthrough_open_backing(inode, file);
 
-	if (!ff->fm->fc->passthrough || !fuse_passthrough_join(fi, ff, &fb))
+	if (!ff->fm->fc->passthrough)
 		return 0;
 
-	return fuse_passthrough_attach(inode, file, fb);
+	fb = fuse_passthrough_join(fi, ff, file);
+	return fb ? fuse_passthrough_attach(inode, file, fb) : 0;
+}
+
+/**
+ * fuse_passthrough_may_cache() - may a FOPEN_DIRECT_IO file use the page cache?
+ * @file: open file without a backing file, about to be mapped privately
+ *
+ * If so, the open is a cached one from now on.
+ *
+ * Context: mmap_lock held
+ * Return: false if the inode is in passthrough mode
+ */
+bool fuse_passthrough_may_cache(struct file *file)
+{
+	struct fuse_inode *fi = get_fuse_inode(file_inode(file));
+	struct fuse_file *ff = file->private_data;
+	bool may;
+
+	if (!ff->fm->fc->passthrough)
+		return true;
+
+	spin_lock(&fi->lock);
+	may = fi->io_mode != FUSE_IO_PASSTHROUGH;
+	if (may && hlist_unhashed(&ff->io_entry))
+		fuse_io_enter(fi, ff, file, FUSE_IO_CACHED);
+	spin_unlock(&fi->lock);
+
+	return may;
 }
 
 /**
@@ -284,24 +370,16 @@ void fuse_passthrough_release(struct inode *inode, struct fuse_file *ff)
 {
 	struct fuse_inode *fi = get_fuse_inode(inode);
 
-	switch (ff->io_mode) {
-	case FUSE_IO_PASSTHROUGH:
-		fput(ff->backing_file);
-		break;
-	case FUSE_IO_CACHED:
-		fuse_cached_leave(fi);
-		break;
-	}
-	ff->io_mode = FUSE_IO_NEUTRAL;
-}
+	/* Nothing to do for most files of connections without passthrough */
+	if (!ff->user_file)
+		return;
 
-/**
- * fuse_passthrough_inode_init() - prepare a new regular file's inode
- * @fi: FUSE inode in neutral mode
- */
-void fuse_passthrough_inode_init(struct fuse_inode *fi)
-{
-	fi->cached_opens = 0;
-	fi->passthrough_opens = 0;
-	fi->backing = NULL;
+	spin_lock(&fi->lock);
+	if (!ff->backing_file)
+		fuse_io_leave(fi, ff);
+	ff->user_file = NULL;
+	spin_unlock(&fi->lock);
+
+	if (ff->backing_file)
+		fput(ff->backing_file);
 }

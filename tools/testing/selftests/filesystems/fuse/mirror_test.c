@@ -629,7 +629,7 @@ TEST_F(mirror, files_belong_to_who_made_them)
 	ASSERT_EQ(0, mkdir(self->a, 0777));
 	ASSERT_EQ(0, chmod(self->a, 0777));
 	EXPECT_EQ(0, test_as_user(user_makes_things, self->a));
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
 		ASSERT_EQ(0, lstat(test_pathf(path, "%s/%s", self->a_below,
 					      names[i]), &st));
 		EXPECT_EQ((uid_t)TEST_UID, st.st_uid);

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * FUSE passthrough: attributes of a file whose data the server does not see
+ *
+ * Attributes come from the server, which is asked again when what is cached is
+ * known to be wrong. A write through FUSE says so itself. For what does not pass
+ * through here (stores to a mapping, the access time that a read may have moved
+ * or not) the backing inode is compared with what it was when that was last
+ * done: before each use of cached attributes, and when the inode leaves
+ * passthrough mode.
+ *
+ * Locking: fi->lock protects fi->backing_attr.
+ */
+
+#include "fuse_i.h"
+
+#include <linux/file.h>
+
+static struct inode *fuse_backing_inode(struct fuse_inode *fi)
+{
+	lockdep_assert_held(&fi->lock);
+
+	return file_inode(fi->backing->file);
+}
+
+/**
+ * fuse_passthrough_attr_begin() - remember what the backing inode is like
+ * @fi: FUSE inode that enters passthrough mode
+ *
+ * Context: fi->lock held
+ */
+void fuse_passthrough_attr_begin(struct fuse_inode *fi)
+{
+	struct inode *backing_inode = fuse_backing_inode(fi);
+
+	fi->backing_attr = (struct fuse_backing_attr) {
+		.size	= i_size_read(backing_inode),
+		.atime	= backing_inode->i_atime,
+		.mtime	= backing_inode->i_mtime,
+		.ctime	= backing_inode->i_ctime,
+	};
+}
+
+/**
+ * fuse_passthrough_attr_update() - see what has changed in the backing inode
+ * @fi: FUSE inode in passthrough mode
+ *
+ * What is cached of these attributes is made invalid, and what a reply brings
+ * that is under way already will be, too.
+ *
+ * Context: fi->lock held
+ */
+void fuse_passthrough_attr_update(struct fuse_inode *fi)
+{
+	struct fuse_conn *fc = get_fuse_conn(&fi->inode);
+	struct fuse_backing_attr old = fi->backing_attr;
+	struct fuse_backing_attr *new = &fi->backing_attr;
+	u32 changed = 0;
+
+	fuse_passthrough_attr_begin(fi);
+
+	if (!timespec64_equal(&new->atime, &old.atime))
+		changed |= STATX_ATIME;
+	if (new->size != old.size ||
+	    !timespec64_equal(&new->mtime, &old.mtime) ||
+	    !timespec64_equal(&new->ctime, &old.ctime))
+		changed |= FUSE_STATX_MODSIZE;
+	if (!changed)
+		return;
+
+	fi->attr_version = atomic64_inc_return(&fc->attr_version);
+	fuse_invalidate_attr_mask(&fi->inode, changed);
+}
+
+/**
+ * fuse_passthrough_inval_mask() - which cached attributes must not be used
+ * @inode: FUSE inode
+ *
+ * Return: STATX_* bits
+ */
+u32 fuse_passthrough_inval_mask(struct inode *inode)
+{
+	struct fuse_inode *fi = get_fuse_inode(inode);
+
+	if (S_ISREG(inode->i_mode) && fuse_inode_passthrough(inode)) {
+		spin_lock(&fi->lock);
+		if (fi->backing)
+			fuse_passthrough_attr_update(fi);
+		spin_unlock(&fi->lock);
+	}
+
+	return READ_ONCE(fi->inval_mask);
+}
+
+/**
+ * fuse_passthrough_attr_resize() - the server has said what size a file has
+ * @fi: FUSE inode, in any mode
+ *
+ * Writes and truncations of a passthrough file are not ordered by the FUSE
+ * inode's lock, so that the size in a reply may be one that was.
+ *
+ * Context: fi->lock held
+ */
+void fuse_passthrough_attr_resize(struct fuse_inode *fi)
+{
+	if (S_ISREG(fi->inode.i_mode) && fi->backing)
+		i_size_write(&fi->inode, i_size_read(fuse_backing_inode(fi)));
+}
+
+/**
+ * fuse_passthrough_attr_written() - a write to the backing file has ended
+ * @inode: FUSE inode in passthrough mode
+ * @pos: end of what was written, in bytes
+ * @written: bytes written, or an error
+ *
+ * A file that has been truncated since is not made longer again.
+ *
+ * Context: process context
+ */
+void fuse_passthrough_attr_written(struct inode *inode, loff_t pos,
+				   ssize_t written)
+{
+	struct fuse_conn *fc = get_fuse_conn(inode);
+	struct fuse_inode *fi = get_fuse_inode(inode);
+
+	spin_lock(&fi->lock);
+	fi->attr_version = atomic64_inc_return(&fc->attr_version);
+	if (written > 0 && pos > inode->i_size) {
+		pos = min(pos, i_size_read(fuse_backing_inode(fi)));
+		if (pos > inode->i_size)
+			i_size_write(inode, pos);
+	}
+	spin_unlock(&fi->lock);
+
+	fuse_invalidate_attr_mask(inode, FUSE_STATX_MODSIZE);
+}

@@ -1,0 +1,492 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * FUSE passthrough: mappings are those of the backing file, keep the FUSE file
+ * open, and show its path. The FUSE page cache stays empty.
+ */
+#include "test_common.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../kselftest_harness.h"
+
+#define PAGE	4096
+#define SIZE	(8 * PAGE)
+
+FIXTURE(map)
+{
+	struct test_env env;
+	struct test_file *file;
+	int fd;
+	char path[PATH_MAX];	/* of the file, through the mount */
+	char data[SIZE];
+	char buf[SIZE];
+	char *map;
+	int retrieved;		/* bytes; -1: no answer so far */
+	bool may_read;		/* READs are accounted for */
+};
+
+FIXTURE_SETUP(map)
+{
+	struct test_env *env = &self->env;
+
+	test_pattern(self->data, SIZE, 5);
+	ASSERT_EQ(0, test_setup(env));
+	ASSERT_EQ(0, test_start(env));
+	TEST_NEEDS_PASSTHROUGH(env);
+	self->fd = test_open_new(env, "file", self->data, SIZE, O_RDWR,
+				 &self->file);
+	ASSERT_LE(0, self->fd);
+	test_path(self->file, self->path);
+	self->map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			 self->fd, 0);
+	ASSERT_NE(MAP_FAILED, self->map);
+}
+
+FIXTURE_TEARDOWN(map)
+{
+	if (!self->may_read)
+		EXPECT_EQ(0, test_count(&self->env, FUSE_READ));
+	EXPECT_EQ(0, test_count(&self->env, FUSE_WRITE));
+	munmap(self->map, SIZE);
+	close(self->fd);
+	test_teardown(&self->env);
+}
+
+TEST_F(map, shared_has_what_is_read_and_written)
+{
+	EXPECT_EQ(0, memcmp(self->map, self->data, SIZE));
+	memcpy(self->map + PAGE - 2, "mapped", 6);
+	ASSERT_EQ(6, pread(self->fd, self->buf, 6, PAGE - 2));
+	EXPECT_EQ(0, memcmp(self->buf, "mapped", 6));
+	ASSERT_EQ(7, pwrite(self->fd, "written", 7, 3 * PAGE - 3));
+	EXPECT_EQ(0, memcmp(self->map + 3 * PAGE - 3, "written", 7));
+}
+
+TEST_F(map, shared_has_what_the_backing_file_has)
+{
+	memcpy(self->map, "mapped", 6);
+	ASSERT_EQ(6, pread(self->file->fd, self->buf, 6, 0));
+	EXPECT_EQ(0, memcmp(self->buf, "mapped", 6));
+	ASSERT_EQ(7, pwrite(self->file->fd, "written", 7, PAGE));
+	EXPECT_EQ(0, memcmp(self->map + PAGE, "written", 7));
+}
+
+TEST_F(map, private_keeps_its_stores_to_itself)
+{
+	char *map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+			 self->fd, 0);
+
+	ASSERT_NE(MAP_FAILED, map);
+	EXPECT_EQ(0, memcmp(map, self->data, SIZE));
+	memcpy(map, "private", 7);
+	ASSERT_EQ(7, pread(self->fd, self->buf, 7, 0));
+	EXPECT_EQ(0, memcmp(self->buf, self->data, 7));
+	/* What it has not stored to it still shares */
+	memcpy(self->map + PAGE, "shared", 6);
+	EXPECT_EQ(0, memcmp(map + PAGE, "shared", 6));
+	EXPECT_EQ(0, munmap(map, SIZE));
+}
+
+static int store_beyond_the_end(void *arg)
+{
+	char *map = arg;
+
+	signal(SIGBUS, SIG_DFL);
+	map[5 * PAGE] = 1;
+	return 0;
+}
+
+TEST_F(map, beyond_the_end_is_sigbus)
+{
+	ASSERT_EQ(0, ftruncate(self->fd, 2 * PAGE + 100));
+	/* 255: it died */
+	EXPECT_EQ(255, test_in_child(store_beyond_the_end, self->map));
+	EXPECT_EQ(0, self->map[2 * PAGE + 200]);
+}
+
+TEST_F(map, follows_truncation)
+{
+	ASSERT_EQ(0, ftruncate(self->fd, PAGE));
+	ASSERT_EQ(0, ftruncate(self->fd, SIZE));
+	EXPECT_EQ(0, memcmp(self->map, self->data, PAGE));
+	EXPECT_EQ(0, self->map[PAGE]);
+	EXPECT_EQ(0, self->map[SIZE - 1]);
+}
+
+/* Access modes are those of the user's file, not of the server's */
+TEST_F(map, writable_takes_a_writable_file)
+{
+	int fd = test_open(self->file, O_RDONLY);
+	void *map;
+
+	ASSERT_LE(0, fd);
+	map = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	EXPECT_EQ(MAP_FAILED, map);
+	EXPECT_EQ(EACCES, errno);
+	map = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	EXPECT_EQ(-1, mprotect(map, PAGE, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(0, munmap(map, PAGE));
+	EXPECT_EQ(0, close(fd));
+}
+
+/* The file is open until the last mapping is gone [B6] */
+
+/* Files are closed late by other threads */
+static int releases_in_time(struct test_file *file, int n)
+{
+	int i, releases = 0;
+
+	for (i = 0; i < 200 && releases < n; i++) {
+		usleep(10000);
+		releases = test_releases(file);
+	}
+	return releases;
+}
+
+TEST_F(map, keeps_the_file_open)
+{
+	ASSERT_EQ(0, close(self->fd));
+	usleep(100000);
+	ASSERT_OR_XFAIL(return, &self->env, !test_releases(self->file),
+			"sends RELEASE while the file is mapped [B6]");
+	memcpy(self->map, "still", 5);
+	ASSERT_EQ(0, munmap(self->map, SIZE));
+	EXPECT_EQ(1, releases_in_time(self->file, 1));
+	ASSERT_EQ(5, pread(self->file->fd, self->buf, 5, 0));
+	EXPECT_EQ(0, memcmp(self->buf, "still", 5));
+}
+
+TEST_F(map, in_parts_keeps_the_file_open)
+{
+	ASSERT_EQ(0, close(self->fd));
+	ASSERT_EQ(0, munmap(self->map + 2 * PAGE, PAGE));
+	ASSERT_EQ(0, munmap(self->map, 2 * PAGE));
+	usleep(100000);
+	ASSERT_OR_XFAIL(return, &self->env, !test_releases(self->file),
+			"sends RELEASE while the file is mapped [B6]");
+	self->map[SIZE - 1] = 1;
+	ASSERT_EQ(0, munmap(self->map + 3 * PAGE, SIZE - 3 * PAGE));
+	EXPECT_EQ(1, releases_in_time(self->file, 1));
+}
+
+TEST_F(map, of_a_child_keeps_the_file_open)
+{
+	int fds[2], early;
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(0, pipe2(fds, O_CLOEXEC));
+	pid = fork();
+	if (!pid) {
+		close(fds[1]);
+		close(self->fd);
+		_exit(read(fds[0], &c, 1) == 1 && self->map[1] == 'x' ? 0 : 1);
+	}
+	ASSERT_LT(0, pid);
+	self->map[1] = 'x';
+	ASSERT_EQ(0, munmap(self->map, SIZE));
+	ASSERT_EQ(0, close(self->fd));
+	usleep(100000);
+	early = test_releases(self->file);
+	EXPECT_EQ(1, write(fds[1], "x", 1));
+	EXPECT_EQ(pid, waitpid(pid, NULL, 0));
+	EXPECT_EQ(1, releases_in_time(self->file, 1));
+	ASSERT_OR_XFAIL(return, &self->env, !early,
+			"sends RELEASE while the file is mapped [B6]");
+}
+
+TEST_F(map, keeps_the_file_in_passthrough_mode)
+{
+	int fd;
+
+	ASSERT_EQ(0, close(self->fd));
+	self->file->open_flags = 0;
+	fd = test_open(self->file, O_RDWR);
+	ASSERT_LE(0, fd);
+	memcpy(self->map, "mapped", 6);
+	ASSERT_EQ(6, read(fd, self->buf, 6));
+	self->may_read = true;
+	ASSERT_OR_XFAIL(return, &self->env,
+			!test_count(&self->env, FUSE_READ) &&
+			!memcmp(self->buf, "mapped", 6),
+			"does not join the mapping, but asks the server [B6]");
+	EXPECT_EQ(0, close(fd));
+}
+
+/* What users see of it */
+
+/* The line of /proc/self/maps or smaps for an address; NULL if there is none */
+static char *maps_line(const char *maps, const void *addr, char line[PATH_MAX])
+{
+	uintptr_t start, end;
+	char *found = NULL;
+	FILE *f = fopen(maps, "r");
+
+	while (f && !found && fgets(line, PATH_MAX, f))
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &start,
+			   &end) == 2 &&
+		    start <= (uintptr_t)addr && (uintptr_t)addr < end)
+			found = line;
+	if (f)
+		fclose(f);
+	if (found)
+		found[strcspn(found, "\n")] = 0;
+	return found;
+}
+
+TEST_F(map, shows_the_path_that_was_opened)
+{
+	static const char * const maps[] = {
+		"/proc/self/maps", "/proc/self/smaps",
+	};
+	char line[PATH_MAX], *path;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(maps); i++) {
+		if (access(maps[i], R_OK))
+			continue;
+		ASSERT_TRUE(!!maps_line(maps[i], self->map, line));
+		path = strchr(line, '/');
+		ASSERT_TRUE(!!path);
+		EXPECT_STREQ(self->path, path);
+	}
+}
+
+TEST_F(map, shows_the_inode_that_was_opened)
+{
+	unsigned int maj, min;
+	char line[PATH_MAX];
+	unsigned long ino;
+	struct stat st;
+
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	ASSERT_TRUE(!!maps_line("/proc/self/maps", self->map, line));
+	ASSERT_EQ(3, sscanf(line, "%*s %*s %*s %x:%x %lu", &maj, &min, &ino));
+	ASSERT_OR_XFAIL(return, &self->env,
+			makedev(maj, min) == st.st_dev && ino == st.st_ino,
+			"shows the backing file's inode number");
+}
+
+TEST_F(map, files_has_the_path_that_was_opened)
+{
+	char link[PATH_MAX], target[PATH_MAX];
+	struct stat st, linked;
+	ssize_t len;
+
+	test_pathf(link, "/proc/self/map_files/%" PRIxPTR "-%" PRIxPTR,
+		   (uintptr_t)self->map, (uintptr_t)self->map + SIZE);
+	len = readlink(link, target, sizeof(target) - 1);
+	ASSERT_LT(0, len);
+	target[len] = 0;
+	EXPECT_STREQ(self->path, target);
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	ASSERT_EQ(0, stat(link, &linked));
+	EXPECT_EQ(st.st_dev, linked.st_dev);
+	EXPECT_EQ(st.st_ino, linked.st_ino);
+}
+
+TEST_F(map, merges_with_its_neighbour)
+{
+	char line[PATH_MAX];
+	uintptr_t start, end;
+	char *half = self->map + SIZE / 2;
+
+	ASSERT_EQ(half, mmap(half, SIZE / 2, PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_FIXED, self->fd, SIZE / 2));
+	ASSERT_TRUE(!!maps_line("/proc/self/maps", self->map, line));
+	ASSERT_EQ(2, sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &start, &end));
+	ASSERT_OR_XFAIL(return, &self->env,
+			start == (uintptr_t)self->map &&
+			end == (uintptr_t)self->map + SIZE,
+			"keeps two mappings where a local file has one");
+}
+
+TEST_F(map, is_refused_if_the_backing_file_cannot_be_mapped)
+{
+	/* A file of sysfs can be read and written by iterators */
+	struct test_file *file = test_add_path(&self->env, "sysfs",
+				"/sys/kernel/rcu_expedited", O_RDWR);
+	void *map;
+	int fd;
+
+	if (!file || test_back(file) < 0)
+		SKIP(return, "no /sys/kernel/rcu_expedited: %s",
+		     strerror(errno));
+	fd = test_open(file, O_RDONLY);
+	ASSERT_LE(0, fd);
+	map = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
+	EXPECT_EQ(MAP_FAILED, map);
+	EXPECT_EQ(ENODEV, errno);
+	EXPECT_EQ(0, close(fd));
+}
+
+/* Returns when the program has closed the pipe by running, or has failed to */
+static pid_t run_program(const char *path)
+{
+	int fds[2];
+	pid_t pid;
+	char c;
+
+	if (pipe2(fds, O_CLOEXEC))
+		return -1;
+	pid = fork();
+	if (!pid) {
+		setenv("FUSE_TEST_PAUSE", "1", 1);
+		execl(path, path, NULL);
+		_exit(127);
+	}
+	close(fds[1]);
+	if (read(fds[0], &c, 1) < 0)
+		perror("pipe");
+	close(fds[0]);
+	return pid;
+}
+
+TEST_F(map, of_a_program_runs_it)
+{
+	char copy[PATH_MAX], path[PATH_MAX], exe[PATH_MAX] = "", proc[64];
+	struct test_file *file;
+	pid_t pid;
+
+	/* Makes the copy, and runs that */
+	test_pathf(copy, "%s/copy", self->env.backing);
+	pid = test_run_text(copy);
+	ASSERT_LT(0, pid);
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+
+	file = test_add_path(&self->env, "program", copy, O_RDONLY);
+	ASSERT_TRUE(!!file);
+	ASSERT_LT(0, test_back(file));
+	test_path(file, path);
+	pid = run_program(path);
+	ASSERT_LT(0, pid);
+	snprintf(proc, sizeof(proc), "/proc/%d/exe", pid);
+	EXPECT_LT(0, readlink(proc, exe, sizeof(exe) - 1));
+	EXPECT_STREQ(path, exe);
+	EXPECT_EQ(-1, open(path, O_WRONLY | O_CLOEXEC));
+	EXPECT_EQ(ETXTBSY, errno);
+	EXPECT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(pid, waitpid(pid, NULL, 0));
+}
+
+/* The FUSE page cache stays empty, whatever is tried [B5] */
+
+static bool take_retrieved(struct test_env *env, struct fuse_req *req)
+{
+	const struct fuse_notify_retrieve_in *arg = req->arg;
+
+	if (req->in->opcode != FUSE_NOTIFY_REPLY)
+		return false;
+	__atomic_store_n((int *)env->hook_priv, arg->size, __ATOMIC_RELEASE);
+	return true;
+}
+
+static int notify(struct test_env *env, int code, const void *arg, size_t len,
+		  const void *data, size_t data_len)
+{
+	struct fuse_out_header out = {
+		.len = sizeof(out) + len + data_len,
+		.error = code,
+	};
+	struct iovec iov[] = {
+		{ &out, sizeof(out) },
+		{ (void *)arg, len },
+		{ (void *)data, data_len },
+	};
+
+	return writev(fuse_server_dev(env->srv), iov, 3) < 0 ? errno : 0;
+}
+
+/* How many bytes from the start of the file the kernel has in its page cache */
+static int cached_bytes(struct test_env *env, struct test_file *file,
+			int *retrieved)
+{
+	struct fuse_notify_retrieve_out arg = {
+		.notify_unique = 1,
+		.nodeid = TEST_FILE_ID(file - env->file),
+		.size = SIZE,
+	};
+	int i, n = -1;
+
+	*retrieved = -1;
+	env->hook_priv = retrieved;
+	env->hook = take_retrieved;
+	if (notify(env, FUSE_NOTIFY_RETRIEVE, &arg, sizeof(arg), NULL, 0))
+		return -1;
+	for (i = 0; i < 200 && n < 0; i++) {
+		usleep(10000);
+		n = __atomic_load_n(retrieved, __ATOMIC_ACQUIRE);
+	}
+	return n;
+}
+
+static int cached(struct test_env *env, struct test_file *file, int *retrieved)
+{
+	int n = cached_bytes(env, file, retrieved);
+
+	env->hook = NULL;
+	return n;
+}
+
+#define CACHED() cached(&self->env, self->file, &self->retrieved)
+
+TEST_F(map, leaves_the_page_cache_empty)
+{
+	char *private = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+			     self->fd, 0);
+
+	ASSERT_NE(MAP_FAILED, private);
+	private[0] = self->map[1];
+	self->map[2] = private[3];
+	EXPECT_EQ(0, madvise(self->map, SIZE, MADV_WILLNEED));
+	EXPECT_EQ(0, madvise(private, SIZE, MADV_WILLNEED));
+	EXPECT_EQ(0, munmap(private, SIZE));
+	EXPECT_EQ(0, CACHED());
+}
+
+TEST_F(map, and_readahead_leave_the_page_cache_empty)
+{
+	int reads;
+
+	ASSERT_EQ(0, readahead(self->fd, 0, SIZE));
+	ASSERT_EQ(0, posix_fadvise(self->fd, 0, SIZE, POSIX_FADV_WILLNEED));
+	ASSERT_EQ(0, posix_fadvise(self->fd, 0, SIZE, POSIX_FADV_SEQUENTIAL));
+	EXPECT_EQ(EINVAL, posix_fadvise(self->fd, 0, SIZE, 4711));
+	self->may_read = true;
+	reads = test_count(&self->env, FUSE_READ);
+	ASSERT_OR_XFAIL(return, &self->env, !reads,
+			"reads %d times for readahead [B5]", reads);
+	EXPECT_EQ(0, CACHED());
+}
+
+TEST_F(map, and_notify_store_leave_the_page_cache_empty)
+{
+	struct fuse_notify_store_out arg = {
+		.nodeid = TEST_FILE_ID(self->file - self->env.file),
+		.size = SIZE,
+	};
+	int n;
+
+	memset(self->buf, 'X', SIZE);
+	ASSERT_EQ(0, notify(&self->env, FUSE_NOTIFY_STORE, &arg, sizeof(arg),
+			    self->buf, SIZE));
+	n = CACHED();
+	ASSERT_OR_XFAIL(return, &self->env, !n,
+			"keeps %d bytes of a NOTIFY_STORE [B5]", n);
+	ASSERT_EQ(SIZE, pread(self->fd, self->buf, SIZE, 0));
+	EXPECT_EQ(0, memcmp(self->buf, self->data, SIZE));
+}
+
+TEST_HARNESS_MAIN
