@@ -57,20 +57,13 @@ verdict()
 
 # shellcheck disable=SC2317  # called by step
 # The series is the one source: what is made of it gives it back
-sources()
-{
-	(cd "$top" && find patches fs include tools Documentation MAINTAINERS \
-		-type f -exec sha256sum {} +) | sort
-}
-
-# shellcheck disable=SC2317
 round_trip()
 {
 	local before after
 
-	before=$(sources)
+	before=$(series_sums)
 	"$top/scripts/save.sh" || return
-	after=$(sources)
+	after=$(series_sums)
 	[ "$before" = "$after" ] || {
 		diff <(printf '%s\n' "$before") <(printf '%s\n' "$after")
 		return 1

@@ -85,3 +85,10 @@ series_each()
 		"$1" "$patch" "${files[@]}"
 	fi
 }
+
+# The series as it lies here: its patches and the files that they add
+series_sums()
+{
+	(cd "$top" && find patches fs include tools Documentation MAINTAINERS \
+		-type f -exec sha256sum {} +) | sort
+}

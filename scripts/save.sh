@@ -14,6 +14,16 @@ if [ -n "$(tree_git status --porcelain)" ]; then
 		"with 'git commit --fixup' and 'git rebase -i --autosquash base'"
 fi
 
+changed=$(series_sums | comm -3 - "$build/series.sums" | awk '{ print $2 }' |
+	  sort -u | head -n 5)
+if [ -n "$changed" ] && [ -z "${FORCE:-}" ]; then
+	say "$changed" | sed "s|^|    |" >&2
+	die "these files have been edited here since 'make tree', and would be" \
+		"overwritten. Without commits of your own in build/linux, run" \
+		"'make tree'; else put the edits aside (git stash) or throw them" \
+		"away with 'make save FORCE=1'"
+fi
+
 new=$build/save
 rm -rf "$new"
 mkdir -p "$new/patches" "$new/tree"
@@ -97,4 +107,5 @@ cp "$new"/patches/* "$top/patches/"
 cp -r "$new/tree/." "$top/"
 rm -rf "$new"
 tree_git update-ref refs/fuse/saved HEAD
+series_sums >"$build/series.sums"
 say "    saved $count patches"

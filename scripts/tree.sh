@@ -216,6 +216,8 @@ else
 fi
 
 commit_series
+# make save must not overwrite what is edited here from now on
+series_sums >"$build/series.sums"
 
 if [ "$(tree_git rev-parse HEAD)" = "$parent" ] && [ -z "${FORCE:-}" ]; then
 	say "    build/linux is up to date: $version and $count patches"

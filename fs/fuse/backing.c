@@ -23,6 +23,22 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
+/*
+ * A write to a file of a mount with max_stack_depth 2 may go on to one with
+ * max_stack_depth 1, of the same type, and be protected against the freezing of
+ * both. The order is always that one. The names stand in lockdep's reports.
+ */
+static void fuse_backing_set_lock_classes(struct super_block *sb)
+{
+	static struct lock_class_key fuse_stacked_sb_writers[SB_FREEZE_LEVELS];
+	int i;
+
+	for (i = 0; i < SB_FREEZE_LEVELS; i++)
+		lockdep_set_class_and_name(&sb->s_writers.rw_sem[i],
+					   &fuse_stacked_sb_writers[i],
+					   "fuse_stacked_sb_writers");
+}
+
 /**
  * fuse_backing_negotiate() - act on the passthrough part of an INIT reply
  * @fm: mount
@@ -51,6 +67,8 @@ void fuse_backing_negotiate(struct fuse_mount *fm,
 
 	fc->max_stack_depth = arg->max_stack_depth;
 	fm->sb->s_stack_depth = arg->max_stack_depth;
+	if (fm->sb->s_stack_depth > 1)
+		fuse_backing_set_lock_classes(fm->sb);
 	fc->passthrough = 1;
 }
 
@@ -139,8 +157,8 @@ static int fuse_backing_may_open(const struct path *path, unsigned int flags)
 /**
  * fuse_backing_open_file() - open a file of the kernel's own on a backing path
  * @fb: backing file
- * @user_path: path of the FUSE file, shown to users wherever the new file is
- *	mapped; referenced by the new file
+ * @user_file: FUSE file, whose path is shown to users wherever the new file is
+ *	mapped
  * @flags: the user's open flags (O_*)
  * @released: called when the last reference to the new file is gone
  * @data: argument for @released
@@ -155,7 +173,7 @@ static int fuse_backing_may_open(const struct path *path, unsigned int flags)
  * -ENOMEM, or what the backing file system returned
  */
 struct file *fuse_backing_open_file(struct fuse_backing *fb,
-				    const struct path *user_path,
+				    const struct file *user_file,
 				    unsigned int flags,
 				    backing_file_released_t released,
 				    void *data)
@@ -172,7 +190,7 @@ struct file *fuse_backing_open_file(struct fuse_backing *fb,
 	if (err)
 		file = ERR_PTR(err);
 	else
-		file = backing_file_open(user_path, flags, path, fb->cred,
+		file = backing_file_open(user_file, flags, path, fb->cred,
 					 released, data);
 	revert_creds(old_cred);
 

@@ -16,11 +16,15 @@
 
 #include <linux/file.h>
 
+/*
+ * The inode that has the data. overlayfs has inodes of its own, which do not
+ * know about stores to mappings.
+ */
 static struct inode *fuse_backing_inode(struct fuse_inode *fi)
 {
 	lockdep_assert_held(&fi->lock);
 
-	return file_inode(fi->backing->file);
+	return d_real_inode(fi->backing->file->f_path.dentry);
 }
 
 /**

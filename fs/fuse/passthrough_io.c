@@ -17,6 +17,7 @@
 #include "fuse_i.h"
 
 #include <linux/cred.h>
+#include <linux/fadvise.h>
 #include <linux/file.h>
 #include <linux/slab.h>
 #include <linux/splice.h>
@@ -26,7 +27,7 @@
 /* What a backing file's kiocb takes over from the user's */
 #define FUSE_PASSTHROUGH_IOCB_FLAGS \
 	(IOCB_APPEND | IOCB_DIRECT | IOCB_DSYNC | IOCB_SYNC | IOCB_HIPRI | \
-	 IOCB_NOWAIT | IOCB_WRITE)
+	 IOCB_NOWAIT | IOCB_WAITQ | IOCB_WRITE)
 
 /* What fcntl(F_SETFL) may change on an open file, and is looked at later */
 #define FUSE_PASSTHROUGH_SETFL_FLAGS \
@@ -92,6 +93,16 @@ static struct file *fuse_passthrough_file(struct file *file)
 	return ff->backing_file;
 }
 
+/*
+ * Only direct I/O is worth to be asynchronous. Buffered I/O is done when the
+ * backing file returns, or it returns -EIOCBQUEUED for IOCB_WAITQ: then nothing
+ * will be completed, but the caller tries again when the page is unlocked.
+ */
+static bool fuse_passthrough_is_sync(struct kiocb *iocb)
+{
+	return is_sync_kiocb(iocb) || !(iocb->ki_flags & IOCB_DIRECT);
+}
+
 static const struct cred *fuse_passthrough_override_creds(struct file *file)
 {
 	struct fuse_file *ff = file->private_data;
@@ -107,6 +118,7 @@ static void fuse_passthrough_init_iocb(struct kiocb *iocb, struct kiocb *orig,
 		.ki_pos		= orig->ki_pos,
 		.ki_flags	= orig->ki_flags & FUSE_PASSTHROUGH_IOCB_FLAGS,
 		.ki_ioprio	= orig->ki_ioprio,
+		.ki_waitq	= orig->ki_waitq,
 	};
 }
 
@@ -346,7 +358,7 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
 		return ret;
 
 	old_cred = fuse_passthrough_override_creds(file);
-	if (is_sync_kiocb(iocb))
+	if (fuse_passthrough_is_sync(iocb))
 		ret = fuse_passthrough_read_sync(iocb, backing_file, to);
 	else
 		ret = fuse_passthrough_aio_submit(iocb, backing_file, to);
@@ -392,7 +404,7 @@ ssize_t fuse_passthrough_write_iter(struct kiocb *iocb, struct iov_iter *from)
 		return ret;
 
 	old_cred = fuse_passthrough_override_creds(file);
-	if (is_sync_kiocb(iocb))
+	if (fuse_passthrough_is_sync(iocb))
 		ret = fuse_passthrough_write_sync(iocb, backing_file, from);
 	else
 		ret = fuse_passthrough_aio_submit(iocb, backing_file, from);
@@ -444,8 +456,8 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
  *
  * iter_file_splice_write() on the FUSE file would take freeze protection of the
  * backing superblock inside of the pipe lock, the other way round than a splice
- * into the backing file itself does (see ovl_splice_write()). So it is called
- * on the backing file, with that protection held.
+ * into the backing file itself does (see ovl_splice_write()). So the splice is
+ * one into the backing file, with that protection held.
  *
  * Context: freeze protection of the FUSE superblock held
  * Return: bytes spliced, or the error of the backing file, or of the server for
@@ -459,6 +471,9 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 	const struct cred *old_cred;
 	ssize_t ret;
 
+	if (!backing_file->f_op->splice_write)
+		return -EINVAL;
+
 	ret = fuse_passthrough_sync_flags(out, backing_file);
 	if (ret)
 		return ret;
@@ -469,7 +484,8 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 
 	old_cred = fuse_passthrough_override_creds(out);
 	file_start_write(backing_file);
-	ret = iter_file_splice_write(pipe, backing_file, ppos, len, flags);
+	ret = backing_file->f_op->splice_write(pipe, backing_file, ppos, len,
+					       flags);
 	file_end_write(backing_file);
 	revert_creds(old_cred);
 
@@ -488,7 +504,8 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
  * keeps the FUSE file from being released.
  *
  * Context: mmap_lock of the user's address space held for writing
- * Return: 0, -ENODEV if the backing file cannot be mapped, or its error
+ * Return: 0, -ENODEV if the backing file cannot be mapped, -EINVAL or -EPERM as
+ * for reading, or its error
  */
 int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 {
@@ -498,6 +515,11 @@ int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 
 	if (!backing_file->f_op->mmap)
 		return -ENODEV;
+
+	/* Whether the access time moves is decided now */
+	err = fuse_passthrough_sync_flags(file, backing_file);
+	if (err)
+		return err;
 
 	vma_set_file(vma, backing_file);
 
@@ -509,23 +531,31 @@ int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 }
 
 /**
- * fuse_passthrough_fadvise() - ->fadvise() of a passthrough file
+ * fuse_passthrough_fadvise() - ->fadvise() of a file in passthrough mode
  * @file: FUSE file
  * @offset: where the advice begins, in bytes
  * @len: for how many bytes it is, 0 for all that follow
  * @advice: POSIX_FADV_*
  *
- * readahead(2) comes here, too.
+ * readahead(2) comes here, too. A file that was opened for FOPEN_DIRECT_IO before
+ * the mode began has no backing file, and must not fill the FUSE page cache.
  *
  * Return: 0, -EINVAL for unknown advice, or the backing file's error
  */
 int fuse_passthrough_fadvise(struct file *file, loff_t offset, loff_t len,
 			     int advice)
 {
-	const struct cred *old_cred = fuse_passthrough_override_creds(file);
+	struct file *backing_file = fuse_passthrough_file(file);
+	const struct cred *old_cred;
 	int err;
 
-	err = vfs_fadvise(fuse_passthrough_file(file), offset, len, advice);
+	if (!backing_file && advice == POSIX_FADV_WILLNEED)
+		return 0;
+	if (!backing_file)
+		return generic_fadvise(file, offset, len, advice);
+
+	old_cred = fuse_passthrough_override_creds(file);
+	err = vfs_fadvise(backing_file, offset, len, advice);
 	revert_creds(old_cred);
 
 	return err;

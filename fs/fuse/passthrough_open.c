@@ -39,6 +39,10 @@
 	(FOPEN_PASSTHROUGH | FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE | \
 	 FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES)
 
+/* What the backing file can do without blocking, the FUSE file can, too */
+#define FUSE_PASSTHROUGH_FMODE \
+	(FMODE_NOWAIT | FMODE_BUF_RASYNC | FMODE_BUF_WASYNC)
+
 /* Says why, where a server's author can see it. The user gets EIO. */
 static int fuse_passthrough_refuse(struct fuse_file *ff, const char *reason,
 				   int err)
@@ -208,7 +212,7 @@ static struct fuse_backing *fuse_passthrough_join(struct fuse_inode *fi,
 }
 
 /* The last reference to ff->backing_file is gone, that of mappings included */
-static void fuse_passthrough_released(const struct path *user_path, void *data)
+static void fuse_passthrough_released(void *data)
 {
 	struct fuse_file *ff = data;
 	struct inode *inode = ff->inode;
@@ -243,7 +247,7 @@ static int fuse_passthrough_attach(struct inode *inode, struct file *file,
 	/* Left over from cached opens: nobody would keep it up to date */
 	invalidate_inode_pages2(inode->i_mapping);
 
-	backing_file = fuse_backing_open_file(fb, &file->f_path,
+	backing_file = fuse_backing_open_file(fb, file,
 					      fuse_passthrough_open_flags(file),
 					      fuse_passthrough_released, ff);
 	err = PTR_ERR_OR_ZERO(backing_file);
@@ -260,7 +264,8 @@ static int fuse_passthrough_attach(struct inode *inode, struct file *file,
 
 	/* FUSE itself cannot do without waiting for the server */
 	if (!(ff->open_flags & FOPEN_DIRECT_IO))
-		file->f_mode |= backing_file->f_mode & FMODE_NOWAIT;
+		file->f_mode |= backing_file->f_mode &
+				FUSE_PASSTHROUGH_FMODE;
 
 	return 0;
 
