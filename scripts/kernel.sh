@@ -71,6 +71,12 @@ check_config()
 }
 
 mkdir -p "$out"
+exec 9>"$out/lock"
+if ! flock -n 9; then
+	say "    waiting for another build in $out"
+	flock 9
+fi
+
 say "    configuration: ${CONFIG:-tinyconfig} ${fragments[*]#"$top"/}"
 # Only a changed configuration is made anew, so that builds are incremental
 {

@@ -510,6 +510,7 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct file *backing_file = fuse_passthrough_file(file);
+	struct fuse_file *ff = file->private_data;
 	const struct cred *old_cred;
 	int err;
 
@@ -526,6 +527,10 @@ int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 	old_cred = fuse_passthrough_override_creds(file);
 	err = call_mmap(backing_file, vma);
 	revert_creds(old_cred);
+
+	/* By a stacked file system, see file_open_fake_path() */
+	if (vma->vm_file != backing_file)
+		WRITE_ONCE(ff->mapped_below, true);
 
 	return err;
 }

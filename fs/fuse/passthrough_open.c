@@ -112,11 +112,14 @@ static void fuse_io_leave(struct fuse_inode *fi, struct fuse_file *ff)
 /*
  * Will there be no more I/O through this open? If its file has been closed, the
  * only reference to ff->backing_file that is not a mapping's is ff's own, until
- * the file's release drops that.
+ * the file's release drops that. Mappings of a file below it cannot be counted.
  */
 static bool fuse_io_is_over(struct fuse_file *ff)
 {
 	if (ff->user_file && file_count(ff->user_file))
+		return false;
+
+	if (READ_ONCE(ff->mapped_below))
 		return false;
 
 	return !ff->backing_file ||
