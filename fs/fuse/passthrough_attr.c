@@ -7,7 +7,8 @@
  * through here (stores to a mapping, the access time that a read may have moved
  * or not) the backing inode is compared with what it was when that was last
  * done: before each use of cached attributes, and when the inode leaves
- * passthrough mode.
+ * passthrough mode. A backing inode on another FUSE mount learns of its own
+ * changes in the same way, and tells by its attr_version.
  *
  * Locking: fi->lock protects fi->backing_attr.
  */
@@ -27,6 +28,17 @@ static struct inode *fuse_backing_inode(struct fuse_inode *fi)
 	return d_real_inode(fi->backing->file->f_path.dentry);
 }
 
+/* The same, if it is one of FUSE's, else NULL */
+static struct fuse_inode *fuse_backing_fuse_inode(struct fuse_inode *fi)
+{
+	struct inode *backing_inode = fuse_backing_inode(fi);
+
+	if (backing_inode->i_sb->s_op != fi->inode.i_sb->s_op)
+		return NULL;
+
+	return get_fuse_inode(backing_inode);
+}
+
 /**
  * fuse_passthrough_attr_begin() - remember what the backing inode is like
  * @fi: FUSE inode that enters passthrough mode
@@ -36,12 +48,14 @@ static struct inode *fuse_backing_inode(struct fuse_inode *fi)
 void fuse_passthrough_attr_begin(struct fuse_inode *fi)
 {
 	struct inode *backing_inode = fuse_backing_inode(fi);
+	struct fuse_inode *below = fuse_backing_fuse_inode(fi);
 
 	fi->backing_attr = (struct fuse_backing_attr) {
-		.size	= i_size_read(backing_inode),
-		.atime	= backing_inode->i_atime,
-		.mtime	= backing_inode->i_mtime,
-		.ctime	= backing_inode->i_ctime,
+		.size	 = i_size_read(backing_inode),
+		.atime	 = backing_inode->i_atime,
+		.mtime	 = backing_inode->i_mtime,
+		.ctime	 = backing_inode->i_ctime,
+		.version = below ? READ_ONCE(below->attr_version) : 0,
 	};
 }
 
@@ -63,9 +77,10 @@ void fuse_passthrough_attr_update(struct fuse_inode *fi)
 
 	fuse_passthrough_attr_begin(fi);
 
-	if (!timespec64_equal(&new->atime, &old.atime))
+	if (!timespec64_equal(&new->atime, &old.atime) ||
+	    new->version != old.version)
 		changed |= STATX_ATIME;
-	if (new->size != old.size ||
+	if (new->size != old.size || new->version != old.version ||
 	    !timespec64_equal(&new->mtime, &old.mtime) ||
 	    !timespec64_equal(&new->ctime, &old.ctime))
 		changed |= FUSE_STATX_MODSIZE;
@@ -76,10 +91,32 @@ void fuse_passthrough_attr_update(struct fuse_inode *fi)
 	fuse_invalidate_attr_mask(&fi->inode, changed);
 }
 
+/* The locks of two FUSE inodes are not taken inside of each other. */
+static void fuse_passthrough_attr_look_below(struct fuse_inode *fi)
+{
+	struct fuse_inode *below = NULL;
+
+	if (fi->inode.i_sb->s_stack_depth < 2)
+		return;
+
+	spin_lock(&fi->lock);
+	if (fi->backing)
+		below = fuse_backing_fuse_inode(fi);
+	if (below)
+		ihold(&below->inode);
+	spin_unlock(&fi->lock);
+
+	if (below) {
+		fuse_passthrough_inval_mask(&below->inode);
+		iput(&below->inode);
+	}
+}
+
 /**
  * fuse_passthrough_inval_mask() - which cached attributes must not be used
  * @inode: FUSE inode
  *
+ * Context: may sleep; fi->lock not held
  * Return: STATX_* bits
  */
 u32 fuse_passthrough_inval_mask(struct inode *inode)
@@ -87,6 +124,7 @@ u32 fuse_passthrough_inval_mask(struct inode *inode)
 	struct fuse_inode *fi = get_fuse_inode(inode);
 
 	if (S_ISREG(inode->i_mode) && fuse_inode_passthrough(inode)) {
+		fuse_passthrough_attr_look_below(fi);
 		spin_lock(&fi->lock);
 		if (fi->backing)
 			fuse_passthrough_attr_update(fi);
