@@ -166,7 +166,7 @@ static struct test_file *file_by_name(struct test_env *env, const char *name)
 	return NULL;
 }
 
-static uint64_t file_id(struct test_file *file)
+uint64_t test_file_id(struct test_file *file)
 {
 	return TEST_FILE_ID(file - file->env->file);
 }
@@ -180,7 +180,7 @@ static void root_attr(struct fuse_attr *attr)
 	attr->blksize = 4096;
 }
 
-static int file_attr(struct test_file *file, struct fuse_attr *attr)
+int test_attr(struct test_file *file, struct fuse_attr *attr)
 {
 	struct stat st;
 
@@ -188,7 +188,7 @@ static int file_attr(struct test_file *file, struct fuse_attr *attr)
 		return errno;
 
 	memset(attr, 0, sizeof(*attr));
-	attr->ino = file_id(file);
+	attr->ino = test_file_id(file);
 	attr->size = st.st_size;
 	attr->blocks = st.st_blocks;
 	attr->atime = st.st_atim.tv_sec;
@@ -208,10 +208,10 @@ static int file_attr(struct test_file *file, struct fuse_attr *attr)
 static int file_entry(struct test_file *file, struct fuse_entry_out *entry)
 {
 	memset(entry, 0, sizeof(*entry));
-	entry->nodeid = file_id(file);
+	entry->nodeid = test_file_id(file);
 	entry->entry_valid = 3600;
 	entry->attr_valid = 3600;
-	return file_attr(file, &entry->attr);
+	return test_attr(file, &entry->attr);
 }
 
 static void handle_lookup(struct test_env *env, struct fuse_req *req)
@@ -234,7 +234,7 @@ static void reply_attr(struct fuse_req *req, struct test_file *file)
 	int err = 0;
 
 	if (file)
-		err = file_attr(file, &out.attr);
+		err = test_attr(file, &out.attr);
 	else
 		root_attr(&out.attr);
 	if (err)

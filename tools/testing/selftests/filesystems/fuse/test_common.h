@@ -120,6 +120,9 @@ int test_open(struct test_file *file, int flags);
 /* test_add_file(), test_back() and test_open(). An fd, or -1 with errno set. */
 int test_open_new(struct test_env *env, const char *name, const void *data,
 		  size_t len, int flags, struct test_file **file);
+/* What a hook answers with: the node id, and the backing file's attributes now */
+uint64_t test_file_id(struct test_file *file);
+int test_attr(struct test_file *file, struct fuse_attr *attr);
 /* The path of a name below the mount and below the backing directory */
 const char *test_path(struct test_file *file, char path[PATH_MAX]);
 const char *test_backing_path(struct test_file *file, char path[PATH_MAX]);
