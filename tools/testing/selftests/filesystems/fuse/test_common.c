@@ -384,6 +384,14 @@ static void handle_write(struct fuse_req *req, struct test_file *file)
 		fuse_reply(req, &out, sizeof(out));
 }
 
+static void handle_fallocate(struct fuse_req *req, struct test_file *file)
+{
+	const struct fuse_fallocate_in *in = req->arg;
+	int ret = fallocate(file->fd, in->mode, in->offset, in->length);
+
+	fuse_reply_err(req, ret ? errno : 0);
+}
+
 static void handle_opendir(struct test_env *env, struct fuse_req *req)
 {
 	struct fuse_open_out out = {
@@ -421,6 +429,9 @@ static void handle_file(struct fuse_req *req, struct test_file *file)
 		break;
 	case FUSE_FSYNC:
 		fuse_reply_err(req, fsync(file->fd) ? errno : 0);
+		break;
+	case FUSE_FALLOCATE:
+		handle_fallocate(req, file);
 		break;
 	}
 }
