@@ -495,9 +495,9 @@ static void *watchdog(void *arg)
 {
 	struct test_env *env = arg;
 
-	sleep_ms(WATCHDOG_SECONDS * 1000L);
+	sleep_ms(env->time_limit * 1000L);
 	fprintf(stderr, "# %s: no end after %u seconds: aborting the connection\n",
-		env->mnt, WATCHDOG_SECONDS);
+		env->mnt, env->time_limit);
 	umount2(env->mnt, MNT_FORCE | MNT_DETACH);
 	return NULL;
 }
@@ -524,6 +524,7 @@ int test_setup(struct test_env *env)
 	memset(env, 0, sizeof(*env));
 	for (i = 0; i < TEST_FILES; i++)
 		env->file[i].fd = -1;
+	env->time_limit = WATCHDOG_SECONDS;
 
 	if (private_mounts())
 		return -1;

@@ -79,6 +79,11 @@ struct test_env {
 	uint32_t dir_open_flags;	/* OPENDIR's answer */
 	int32_t dir_backing_id;
 	uint64_t next_fh;
+	/*
+	 * Seconds until the connection is aborted. For a test of TEST_F_TIMEOUT()
+	 * to be set between test_setup() and test_start()
+	 */
+	unsigned int time_limit;
 	char reason[256];		/* why something was skipped */
 };
 
