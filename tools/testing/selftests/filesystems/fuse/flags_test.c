@@ -485,10 +485,11 @@ TEST_F(flags, o_append_of_one_open_leaves_the_other_alone)
 	ASSERT_EQ(100, do_write(variant->way, f->fd, f->new, 100, 0));
 	EXPECT_EQ(SIZE, size_of(f->backing_fd));
 	EXPECT_TRUE(has(f->backing_fd, 0, f->new, 100));
-	if (variant->way == SPLICE)
+	if (variant->way == SPLICE) {
 		EXPECT_EQ(-EINVAL, do_write(SPLICE, append, f->new, 9, 0));
-	else
+	} else {
 		EXPECT_EQ(9, do_write(variant->way, append, f->new, 9, 0));
+	}
 	ASSERT_EQ(100, do_write(variant->way, f->fd, f->new, 100, 200));
 	EXPECT_TRUE(has(f->backing_fd, 200, f->new, 100));
 	EXPECT_EQ(SIZE + (variant->way == SPLICE ? 0 : 9),
@@ -636,10 +637,11 @@ TEST_F(flags, o_direct_unaligned_is_as_locally)
 	n = do_write(variant->way, f->fd, f->new + 1, 7, 3);
 	ASSERT_OR_XFAIL(return, &f->env, n == usual,
 			"gives %zd for an unaligned write, not %zd", n, usual);
-	if (n == 7)
+	if (n == 7) {
 		EXPECT_TRUE(has(f->backing_fd, 3, f->new + 1, 7));
-	else
+	} else {
 		EXPECT_TRUE(has(f->backing_fd, 0, f->data, SIZE));
+	}
 }
 
 TEST_F(flags, o_direct_unaligned_at_open_is_as_locally)
