@@ -6,7 +6,6 @@
  */
 #include "test_common.h"
 
-#include <linux/aio_abi.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +13,6 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/sendfile.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -28,107 +26,6 @@
 
 /* What fcntl(F_SETFL) may change, less O_ASYNC */
 #define SETFL_FLAGS	(O_APPEND | O_DIRECT | O_NOATIME | O_NONBLOCK)
-
-/* Ways of reading and writing. Each returns what it has done, or -errno. */
-
-enum way {
-	PLAIN,			/* read(), write() */
-	VECTORED,		/* preadv2(), pwritev2() */
-	AIO,			/* io_submit() */
-	SPLICE,			/* by way of a pipe */
-};
-
-static ssize_t result(ssize_t n)
-{
-	return n < 0 ? -errno : n;
-}
-
-static ssize_t aio(int opcode, int fd, void *buf, size_t len, off_t off)
-{
-	struct iocb iocb = {
-		.aio_lio_opcode = opcode, .aio_fildes = fd,
-		.aio_buf = (uintptr_t)buf, .aio_nbytes = len, .aio_offset = off,
-	};
-	struct iocb *iocbs = &iocb;
-	aio_context_t ctx = 0;
-	struct io_event event;
-	ssize_t n;
-
-	if (syscall(SYS_io_setup, 1, &ctx))
-		return -errno;
-	n = syscall(SYS_io_submit, ctx, 1, &iocbs);
-	if (n == 1)
-		n = syscall(SYS_io_getevents, ctx, 1, 1, &event, NULL);
-	n = n == 1 ? event.res : result(n);
-	syscall(SYS_io_destroy, ctx);
-	return n;
-}
-
-static ssize_t splice_read(int fd, void *buf, size_t len, off_t off)
-{
-	int pipe[2];
-	ssize_t n;
-
-	if (pipe2(pipe, O_CLOEXEC))
-		return -errno;
-	n = result(splice(fd, &off, pipe[1], NULL, len, 0));
-	if (n > 0)
-		n = result(read(pipe[0], buf, n));
-	close(pipe[0]);
-	close(pipe[1]);
-	return n;
-}
-
-static ssize_t splice_write(int fd, const void *buf, size_t len, off_t off)
-{
-	int pipe[2];
-	ssize_t n;
-
-	if (pipe2(pipe, O_CLOEXEC))
-		return -errno;
-	n = result(write(pipe[1], buf, len));
-	if (n > 0)
-		n = result(splice(pipe[0], NULL, fd, &off, n, 0));
-	close(pipe[0]);
-	close(pipe[1]);
-	return n;
-}
-
-static ssize_t do_read(enum way way, int fd, void *buf, size_t len, off_t off)
-{
-	struct iovec iov = { buf, len };
-
-	switch (way) {
-	case PLAIN:
-		lseek(fd, off, SEEK_SET);
-		return result(read(fd, buf, len));
-	case VECTORED:
-		return result(preadv2(fd, &iov, 1, off, 0));
-	case AIO:
-		return aio(IOCB_CMD_PREAD, fd, buf, len, off);
-	case SPLICE:
-		return splice_read(fd, buf, len, off);
-	}
-	return -ENOSYS;
-}
-
-static ssize_t do_write(enum way way, int fd, void *buf, size_t len, off_t off)
-{
-	struct iovec iov = { buf, len };
-
-	switch (way) {
-	case PLAIN:
-		lseek(fd, off, SEEK_SET);
-		return result(write(fd, buf, len));
-	case VECTORED:
-		return result(pwritev2(fd, &iov, 1, off, 0));
-	case AIO:
-		return aio(IOCB_CMD_PWRITE, fd, buf, len, off);
-	case SPLICE:
-		return splice_write(fd, buf, len, off);
-	}
-	return -ENOSYS;
-}
 
 /* What a file is like */
 
@@ -360,13 +257,8 @@ FIXTURE_VARIANT_ADD(flags, splice)
 
 FIXTURE_SETUP(flags)
 {
-	aio_context_t ctx = 0;
-
-	if (variant->way == AIO) {
-		if (syscall(SYS_io_setup, 1, &ctx) && errno == ENOSYS)
-			SKIP(_exit(255), "no io_submit: enable CONFIG_AIO");
-		syscall(SYS_io_destroy, ctx);
-	}
+	if (variant->way == AIO && !test_has_aio())
+		SKIP(_exit(255), "no io_submit: enable CONFIG_AIO");
 	ASSERT_TRUE(files_setup(&self->f, 0));
 	TEST_NEEDS_PASSTHROUGH(&self->f.env);
 	ASSERT_TRUE(files_open(&self->f));
@@ -1237,13 +1129,8 @@ FIXTURE_VARIANT_ADD(noatime_mount, splice)
 
 FIXTURE_SETUP(noatime_mount)
 {
-	aio_context_t ctx = 0;
-
-	if (variant->way == AIO) {
-		if (syscall(SYS_io_setup, 1, &ctx) && errno == ENOSYS)
-			SKIP(_exit(255), "no io_submit: enable CONFIG_AIO");
-		syscall(SYS_io_destroy, ctx);
-	}
+	if (variant->way == AIO && !test_has_aio())
+		SKIP(_exit(255), "no io_submit: enable CONFIG_AIO");
 	ASSERT_TRUE(files_setup(&self->f, MS_NOATIME));
 	TEST_NEEDS_PASSTHROUGH(&self->f.env);
 	ASSERT_TRUE(files_open(&self->f));

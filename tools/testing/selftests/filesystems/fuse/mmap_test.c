@@ -29,7 +29,6 @@ FIXTURE(map)
 	char data[SIZE];
 	char buf[SIZE];
 	char *map;
-	int retrieved;		/* bytes; -1: no answer so far */
 	bool may_read;		/* READs are accounted for */
 };
 
@@ -392,64 +391,7 @@ TEST_F(map, of_a_program_runs_it)
 
 /* The FUSE page cache stays empty, whatever is tried [B5] */
 
-static bool take_retrieved(struct test_env *env, struct fuse_req *req)
-{
-	const struct fuse_notify_retrieve_in *arg = req->arg;
-
-	if (req->in->opcode != FUSE_NOTIFY_REPLY)
-		return false;
-	__atomic_store_n((int *)env->hook_priv, arg->size, __ATOMIC_RELEASE);
-	return true;
-}
-
-static int notify(struct test_env *env, int code, const void *arg, size_t len,
-		  const void *data, size_t data_len)
-{
-	struct fuse_out_header out = {
-		.len = sizeof(out) + len + data_len,
-		.error = code,
-	};
-	struct iovec iov[] = {
-		{ &out, sizeof(out) },
-		{ (void *)arg, len },
-		{ (void *)data, data_len },
-	};
-
-	return writev(fuse_server_dev(env->srv), iov, 3) < 0 ? errno : 0;
-}
-
-/* How many bytes from the start of the file the kernel has in its page cache */
-static int cached_bytes(struct test_env *env, struct test_file *file,
-			int *retrieved)
-{
-	struct fuse_notify_retrieve_out arg = {
-		.notify_unique = 1,
-		.nodeid = TEST_FILE_ID(file - env->file),
-		.size = SIZE,
-	};
-	int i, n = -1;
-
-	*retrieved = -1;
-	env->hook_priv = retrieved;
-	env->hook = take_retrieved;
-	if (notify(env, FUSE_NOTIFY_RETRIEVE, &arg, sizeof(arg), NULL, 0))
-		return -1;
-	for (i = 0; i < 200 && n < 0; i++) {
-		usleep(10000);
-		n = __atomic_load_n(retrieved, __ATOMIC_ACQUIRE);
-	}
-	return n;
-}
-
-static int cached(struct test_env *env, struct test_file *file, int *retrieved)
-{
-	int n = cached_bytes(env, file, retrieved);
-
-	env->hook = NULL;
-	return n;
-}
-
-#define CACHED() cached(&self->env, self->file, &self->retrieved)
+#define CACHED() test_cached_bytes(self->file, 0, SIZE)
 
 TEST_F(map, leaves_the_page_cache_empty)
 {
@@ -489,8 +431,8 @@ TEST_F(map, and_notify_store_leave_the_page_cache_empty)
 	int n;
 
 	memset(self->buf, 'X', SIZE);
-	ASSERT_EQ(0, notify(&self->env, FUSE_NOTIFY_STORE, &arg, sizeof(arg),
-			    self->buf, SIZE));
+	ASSERT_EQ(0, test_notify(&self->env, FUSE_NOTIFY_STORE, &arg,
+				 sizeof(arg), self->buf, SIZE));
 	n = CACHED();
 	ASSERT_OR_XFAIL(return, &self->env, !n,
 			"keeps %d bytes of a NOTIFY_STORE [B5]", n);

@@ -5,6 +5,7 @@
 
 #include <ftw.h>
 #include <grp.h>
+#include <linux/aio_abi.h>
 #include <linux/capability.h>
 #include <pthread.h>
 #include <sched.h>
@@ -18,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -412,6 +414,13 @@ static void handle_statfs(struct fuse_req *req)
 	fuse_reply(req, &out, sizeof(out));
 }
 
+static void handle_notify_reply(struct test_env *env, struct fuse_req *req)
+{
+	const struct fuse_notify_retrieve_in *arg = req->arg;
+
+	__atomic_store_n(&env->retrieved, arg->size, __ATOMIC_RELEASE);
+}
+
 static void handle_file(struct fuse_req *req, struct test_file *file)
 {
 	switch (req->in->opcode) {
@@ -476,6 +485,9 @@ static void handle_node(struct test_env *env, struct fuse_req *req)
 		break;
 	case FUSE_RELEASEDIR:
 		fuse_reply_err(req, 0);
+		break;
+	case FUSE_NOTIFY_REPLY:
+		handle_notify_reply(env, req);
 		break;
 	default:
 		if (file)
@@ -771,6 +783,149 @@ int test_backing_close(int dev, int32_t id)
 	uint32_t arg = id;
 
 	return ioctl(dev, FUSE_DEV_IOC_BACKING_CLOSE, &arg) ? errno : 0;
+}
+
+/* Ways of reading and writing */
+
+static ssize_t result(ssize_t n)
+{
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t aio(int opcode, int fd, const void *buf, size_t len, off_t off)
+{
+	struct iocb iocb = {
+		.aio_lio_opcode = opcode, .aio_fildes = fd,
+		.aio_buf = (uintptr_t)buf, .aio_nbytes = len, .aio_offset = off,
+	};
+	struct iocb *iocbs = &iocb;
+	aio_context_t ctx = 0;
+	struct io_event event;
+	ssize_t n;
+
+	if (syscall(SYS_io_setup, 1, &ctx))
+		return -errno;
+	n = syscall(SYS_io_submit, ctx, 1, &iocbs);
+	if (n == 1)
+		n = syscall(SYS_io_getevents, ctx, 1, 1, &event, NULL);
+	n = n == 1 ? event.res : result(n);
+	syscall(SYS_io_destroy, ctx);
+	return n;
+}
+
+bool test_has_aio(void)
+{
+	aio_context_t ctx = 0;
+
+	if (syscall(SYS_io_setup, 1, &ctx))
+		return errno != ENOSYS;
+	syscall(SYS_io_destroy, ctx);
+	return true;
+}
+
+static ssize_t splice_read(int fd, void *buf, size_t len, off_t off)
+{
+	int pipe[2];
+	ssize_t n;
+
+	if (pipe2(pipe, O_CLOEXEC))
+		return -errno;
+	n = result(splice(fd, &off, pipe[1], NULL, len, 0));
+	if (n > 0)
+		n = result(read(pipe[0], buf, n));
+	close(pipe[0]);
+	close(pipe[1]);
+	return n;
+}
+
+static ssize_t splice_write(int fd, const void *buf, size_t len, off_t off)
+{
+	int pipe[2];
+	ssize_t n;
+
+	if (pipe2(pipe, O_CLOEXEC))
+		return -errno;
+	n = result(write(pipe[1], buf, len));
+	if (n > 0)
+		n = result(splice(pipe[0], NULL, fd, &off, n, 0));
+	close(pipe[0]);
+	close(pipe[1]);
+	return n;
+}
+
+ssize_t do_read(enum way way, int fd, void *buf, size_t len, off_t off)
+{
+	struct iovec iov = { buf, len };
+
+	switch (way) {
+	case PLAIN:
+		lseek(fd, off, SEEK_SET);
+		return result(read(fd, buf, len));
+	case VECTORED:
+		return result(preadv2(fd, &iov, 1, off, 0));
+	case AIO:
+		return aio(IOCB_CMD_PREAD, fd, buf, len, off);
+	case SPLICE:
+		return splice_read(fd, buf, len, off);
+	}
+	return -ENOSYS;
+}
+
+ssize_t do_write(enum way way, int fd, const void *buf, size_t len, off_t off)
+{
+	struct iovec iov = { (void *)buf, len };
+
+	switch (way) {
+	case PLAIN:
+		lseek(fd, off, SEEK_SET);
+		return result(write(fd, buf, len));
+	case VECTORED:
+		return result(pwritev2(fd, &iov, 1, off, 0));
+	case AIO:
+		return aio(IOCB_CMD_PWRITE, fd, buf, len, off);
+	case SPLICE:
+		return splice_write(fd, buf, len, off);
+	}
+	return -ENOSYS;
+}
+
+/* Notifications */
+
+int test_notify(struct test_env *env, int code, const void *arg, size_t len,
+		const void *data, size_t data_len)
+{
+	struct fuse_out_header out = {
+		.len = sizeof(out) + len + data_len,
+		.error = code,
+	};
+	struct iovec iov[] = {
+		{ &out, sizeof(out) },
+		{ (void *)arg, len },
+		{ (void *)data, data_len },
+	};
+
+	return writev(fuse_server_dev(env->srv), iov, 3) < 0 ? errno : 0;
+}
+
+int test_cached_bytes(struct test_file *file, off_t off, uint32_t len)
+{
+	struct fuse_notify_retrieve_out arg = {
+		.notify_unique = 1,
+		.nodeid = file_id(file),
+		.offset = off,
+		.size = len,
+	};
+	struct test_env *env = file->env;
+	int i, n = -1;
+
+	__atomic_store_n(&env->retrieved, -1, __ATOMIC_RELEASE);
+	if (test_notify(env, FUSE_NOTIFY_RETRIEVE, &arg, sizeof(arg), NULL, 0))
+		return -1;
+	for (i = 0; i < 500 && n < 0; i++) {
+		sleep_ms(10);
+		n = __atomic_load_n(&env->retrieved, __ATOMIC_ACQUIRE);
+	}
+	return n;
 }
 
 /* Other processes */

@@ -84,6 +84,7 @@ struct test_env {
 	 * to be set between test_setup() and test_start()
 	 */
 	unsigned int time_limit;
+	int retrieved;			/* bytes of the last NOTIFY_REPLY */
 	char reason[256];		/* why something was skipped */
 };
 
@@ -148,6 +149,32 @@ int test_releases(struct test_file *file);
 int test_backing_ioctl(int dev, const struct fuse_backing_map *map, int *id);
 int test_backing_open(int dev, int fd);
 int test_backing_close(int dev, int32_t id);
+
+/* Ways of reading and writing */
+enum way {
+	PLAIN,			/* read(), write() */
+	VECTORED,		/* preadv2(), pwritev2() */
+	AIO,			/* io_submit() */
+	SPLICE,			/* by way of a pipe */
+};
+
+/* What was done, or -errno. The buffer need not be aligned but for O_DIRECT. */
+ssize_t do_read(enum way way, int fd, void *buf, size_t len, off_t off);
+ssize_t do_write(enum way way, int fd, const void *buf, size_t len, off_t off);
+/* Can AIO be used? */
+bool test_has_aio(void);
+
+/*
+ * Sends a notification, FUSE_NOTIFY_*, of the server to the kernel. 0 or a
+ * positive errno.
+ */
+int test_notify(struct test_env *env, int code, const void *arg, size_t len,
+		const void *data, size_t data_len);
+/*
+ * How much of the file, from a multiple of the page size on, the kernel has in
+ * the FUSE page cache. Asks by FUSE_NOTIFY_RETRIEVE; -1 if that fails.
+ */
+int test_cached_bytes(struct test_file *file, off_t off, uint32_t len);
 
 /* Runs @fn in a child. Its return value (0 to 254), or 255 if it died. */
 int test_in_child(int (*fn)(void *arg), void *arg);
