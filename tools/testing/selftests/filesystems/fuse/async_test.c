@@ -133,9 +133,9 @@ static struct io_uring_sqe *ring_next(struct ring *ring)
 	return sqe;
 }
 
-/* Operations, whichever way they go */
+/* Operations, whichever road they go */
 
-enum way {
+enum road {
 	PREADV2,		/* and pwritev2() */
 	IO_SUBMIT,
 	IO_URING,
@@ -162,7 +162,7 @@ struct op {
 };
 
 struct queue {
-	enum way way;
+	enum road road;
 	aio_context_t ctx;
 	struct ring ring;
 	int in_flight;
@@ -179,14 +179,14 @@ static struct op write_op(int fd, void *buf, size_t len, off_t off)
 			    .off = off };
 }
 
-static int queue_init(struct queue *q, enum way way)
+static int queue_init(struct queue *q, enum road road)
 {
 	memset(q, 0, sizeof(*q));
-	q->way = way;
+	q->road = road;
 	q->ring.fd = -1;
-	if (way == IO_SUBMIT)
+	if (road == IO_SUBMIT)
 		return syscall(SYS_io_setup, OPS, &q->ctx);
-	if (way == IO_URING)
+	if (road == IO_URING)
 		return ring_init(&q->ring, OPS);
 	return 0;
 }
@@ -194,18 +194,18 @@ static int queue_init(struct queue *q, enum way way)
 /* Also with operations in flight */
 static void queue_exit(struct queue *q)
 {
-	if (q->way == IO_SUBMIT && q->ctx)
+	if (q->road == IO_SUBMIT && q->ctx)
 		syscall(SYS_io_destroy, q->ctx);
-	if (q->way == IO_URING)
+	if (q->road == IO_URING)
 		ring_exit(&q->ring);
 	q->ctx = 0;
 	q->in_flight = 0;
 }
 
-#define NEEDS_WAY(q, way) do { \
-	if (queue_init(q, way)) \
+#define NEEDS_ROAD(q, road) do { \
+	if (queue_init(q, road)) \
 		SKIP(_exit(255), "no %s: %s", \
-		     (way) == IO_SUBMIT ? "io_submit, enable CONFIG_AIO" : \
+		     (road) == IO_SUBMIT ? "io_submit, enable CONFIG_AIO" : \
 					   "io_uring, enable CONFIG_IO_URING", \
 		     strerror(errno)); \
 } while (0)
@@ -315,9 +315,9 @@ static void start(struct queue *q, struct op *op, int n)
 	int i;
 
 	q->in_flight += n;
-	if (q->way == IO_SUBMIT)
+	if (q->road == IO_SUBMIT)
 		submit_aio(q, op, n);
-	else if (q->way == IO_URING)
+	else if (q->road == IO_URING)
 		submit_ring(q, op, n);
 	else
 		for (i = 0; i < n; i++)
@@ -355,7 +355,7 @@ static int reap_ring(struct queue *q)
 
 static int reap(struct queue *q)
 {
-	return q->way == IO_SUBMIT ? reap_aio(q) : reap_ring(q);
+	return q->road == IO_SUBMIT ? reap_aio(q) : reap_ring(q);
 }
 
 /* Waits until all that was started is done. 0, or -1 with errno set */
@@ -709,35 +709,35 @@ FIXTURE(async)
 
 FIXTURE_VARIANT(async)
 {
-	enum way way;
+	enum road road;
 	int direct;		/* O_DIRECT or 0 */
 };
 
 FIXTURE_VARIANT_ADD(async, io_submit)
 {
-	.way = IO_SUBMIT,
+	.road = IO_SUBMIT,
 };
 
 FIXTURE_VARIANT_ADD(async, io_submit_direct)
 {
-	.way = IO_SUBMIT,
+	.road = IO_SUBMIT,
 	.direct = O_DIRECT,
 };
 
 FIXTURE_VARIANT_ADD(async, io_uring)
 {
-	.way = IO_URING,
+	.road = IO_URING,
 };
 
 FIXTURE_VARIANT_ADD(async, io_uring_direct)
 {
-	.way = IO_URING,
+	.road = IO_URING,
 	.direct = O_DIRECT,
 };
 
 FIXTURE_SETUP(async)
 {
-	NEEDS_WAY(&self->f.q, variant->way);
+	NEEDS_ROAD(&self->f.q, variant->road);
 	ASSERT_TRUE(files_setup(&self->f));
 	TEST_NEEDS_PASSTHROUGH(&self->f.env);
 	ASSERT_TRUE(files_add(&self->f));
@@ -882,7 +882,7 @@ TEST_F(async, completion_is_told_by_an_eventfd)
 	int i;
 
 	ASSERT_LE(0, fd);
-	if (variant->way == IO_URING)
+	if (variant->road == IO_URING)
 		ASSERT_EQ(0, ring_register(&f->q.ring, IORING_REGISTER_EVENTFD,
 					   &fd, 1));
 	for (i = 0; i < OPS; i++) {
@@ -891,8 +891,8 @@ TEST_F(async, completion_is_told_by_an_eventfd)
 	}
 	start(&f->q, op, OPS);
 	/* io_uring may tell of several at once */
-	EXPECT_LE(variant->way == IO_URING ? 1 : OPS,
-		  wait_for_eventfd(fd, variant->way == IO_URING ? 1 : OPS));
+	EXPECT_LE(variant->road == IO_URING ? 1 : OPS,
+		  wait_for_eventfd(fd, variant->road == IO_URING ? 1 : OPS));
 	ASSERT_EQ(0, finish(&f->q));
 	EXPECT_TRUE(all_whole(op, OPS));
 	EXPECT_EQ(0, memcmp(f->buf, f->data, OPS * PAGE));
@@ -1280,7 +1280,7 @@ TEST_F(async, o_sync_files_are_written)
 
 struct user_op {
 	struct files *f;
-	enum way way;
+	enum road road;
 	uint8_t sqe_flags;
 	int rwf;
 	bool local;		/* not through the mount */
@@ -1297,7 +1297,7 @@ static int user_writes(void *arg)
 	int fd;
 
 	fd = user->local ? f->local_fd : test_open(f->file, f->flags);
-	if (fd < 0 || queue_init(&q, user->way))
+	if (fd < 0 || queue_init(&q, user->road))
 		return errno;
 	op = write_op(fd, f->new, PAGE, 0);
 	op.rwf = user->rwf;
@@ -1310,7 +1310,7 @@ static int user_writes(void *arg)
 TEST_F(async, a_users_write_strips_setuid_and_setgid)
 {
 	struct files *f = &self->f;
-	struct user_op user = { .f = f, .way = variant->way };
+	struct user_op user = { .f = f, .road = variant->road };
 
 	ASSERT_EQ(0, fchmod(f->fd, 06777));
 	ASSERT_EQ(06777u, mode_of(f->backing_fd));
@@ -1323,7 +1323,7 @@ TEST_F(async, a_users_write_strips_setuid_and_setgid)
 TEST_F(async, a_users_write_strips_setuid_that_only_the_backing_file_has)
 {
 	struct files *f = &self->f;
-	struct user_op user = { .f = f, .way = variant->way };
+	struct user_op user = { .f = f, .road = variant->road };
 	mode_t mode;
 
 	ASSERT_EQ(0, fchmod(f->backing_fd, 04777));
@@ -1373,7 +1373,7 @@ TEST_F(async, a_queue_that_goes_with_its_operations_in_flight_leaves_nothing)
 		queue_exit(&f->q);
 		EXPECT_EQ(0, close(fd));
 		EXPECT_TRUE(released(f->file, i + 1));
-		ASSERT_EQ(0, queue_init(&f->q, variant->way));
+		ASSERT_EQ(0, queue_init(&f->q, variant->road));
 	}
 }
 
@@ -1392,14 +1392,14 @@ TEST_F(async, a_file_that_is_closed_with_operations_in_flight_ends_them)
 }
 
 /* Keeps operations in flight until it is killed. Tells of the first ones */
-static int go_on_forever(enum way way, struct files *f, struct test_file *file,
+static int go_on_forever(enum road road, struct files *f, struct test_file *file,
 			 int tell)
 {
 	struct op op[OPS];
 	int fd;
 
 	fd = test_open(file, f->flags);
-	if (fd < 0 || queue_init(&f->q, way))
+	if (fd < 0 || queue_init(&f->q, road))
 		return 1;
 	for (;;) {
 		start_some(f, fd, op);
@@ -1414,7 +1414,7 @@ static int go_on_forever(enum way way, struct files *f, struct test_file *file,
 	}
 }
 
-static pid_t start_child(enum way way, struct files *f, struct test_file *file)
+static pid_t start_child(enum road road, struct files *f, struct test_file *file)
 {
 	int pipefd[2];
 	pid_t pid;
@@ -1424,7 +1424,7 @@ static pid_t start_child(enum way way, struct files *f, struct test_file *file)
 		return -1;
 	pid = fork();
 	if (!pid)
-		_exit(go_on_forever(way, f, file, pipefd[1]));
+		_exit(go_on_forever(road, f, file, pipefd[1]));
 	close(pipefd[1]);
 	while (read(pipefd[0], &c, 1) < 0 && errno == EINTR)
 		;
@@ -1446,7 +1446,7 @@ TEST_F(async, a_process_that_is_killed_with_operations_in_flight_ends)
 	int i;
 
 	for (i = 0; i < 5; i++) {
-		EXPECT_TRUE(killed(start_child(variant->way, f, f->file)));
+		EXPECT_TRUE(killed(start_child(variant->road, f, f->file)));
 		EXPECT_TRUE(released(f->file, i + 1));
 	}
 	EXPECT_TRUE(same_attr(f->fd, f->backing_fd));
@@ -1462,7 +1462,7 @@ TEST_F(async, a_killed_process_does_not_keep_the_backing_file_system_busy)
 		SKIP(return, "the other file system has no O_DIRECT");
 	file = add_small(&f->env, dir);
 	ASSERT_TRUE(!!file);
-	EXPECT_TRUE(killed(start_child(variant->way, f, file)));
+	EXPECT_TRUE(killed(start_child(variant->road, f, file)));
 	EXPECT_TRUE(released(file, 1));
 	EXPECT_EQ(0, test_backing_close(fuse_server_dev(f->env.srv),
 					file->backing_id));
@@ -1492,7 +1492,7 @@ FIXTURE_VARIANT_ADD(uring, direct)
 
 FIXTURE_SETUP(uring)
 {
-	NEEDS_WAY(&self->f.q, IO_URING);
+	NEEDS_ROAD(&self->f.q, IO_URING);
 	ASSERT_TRUE(files_setup(&self->f));
 	TEST_NEEDS_PASSTHROUGH(&self->f.env);
 	ASSERT_TRUE(files_add(&self->f));
@@ -1629,7 +1629,7 @@ TEST_F(uring, a_users_worker_writes_for_the_user)
 {
 	struct files *f = &self->f;
 	struct user_op user = {
-		.f = f, .way = IO_URING, .sqe_flags = IOSQE_ASYNC,
+		.f = f, .road = IO_URING, .sqe_flags = IOSQE_ASYNC,
 	};
 
 	ASSERT_EQ(0, fchmod(f->fd, 04700));
@@ -1704,46 +1704,46 @@ FIXTURE(nowait)
 
 FIXTURE_VARIANT(nowait)
 {
-	enum way way;
+	enum road road;
 	int direct;		/* O_DIRECT or 0 */
 };
 
 FIXTURE_VARIANT_ADD(nowait, preadv2)
 {
-	.way = PREADV2,
+	.road = PREADV2,
 };
 
 FIXTURE_VARIANT_ADD(nowait, preadv2_direct)
 {
-	.way = PREADV2,
+	.road = PREADV2,
 	.direct = O_DIRECT,
 };
 
 FIXTURE_VARIANT_ADD(nowait, io_submit)
 {
-	.way = IO_SUBMIT,
+	.road = IO_SUBMIT,
 };
 
 FIXTURE_VARIANT_ADD(nowait, io_submit_direct)
 {
-	.way = IO_SUBMIT,
+	.road = IO_SUBMIT,
 	.direct = O_DIRECT,
 };
 
 FIXTURE_VARIANT_ADD(nowait, io_uring)
 {
-	.way = IO_URING,
+	.road = IO_URING,
 };
 
 FIXTURE_VARIANT_ADD(nowait, io_uring_direct)
 {
-	.way = IO_URING,
+	.road = IO_URING,
 	.direct = O_DIRECT,
 };
 
 FIXTURE_SETUP(nowait)
 {
-	NEEDS_WAY(&self->f.q, variant->way);
+	NEEDS_ROAD(&self->f.q, variant->road);
 	ASSERT_TRUE(files_setup(&self->f));
 	TEST_NEEDS_PASSTHROUGH(&self->f.env);
 	ASSERT_TRUE(files_add(&self->f));
@@ -1895,7 +1895,7 @@ TEST_F(nowait, write_that_has_to_strip_setuid_is_eagain)
 {
 	struct files *f = &self->f;
 	struct user_op user = {
-		.f = f, .way = variant->way, .rwf = RWF_NOWAIT,
+		.f = f, .road = variant->road, .rwf = RWF_NOWAIT,
 		.local = true,
 	};
 	int usual, err;
@@ -2131,7 +2131,7 @@ TEST_F(uring, an_operation_that_is_cancelled_ends)
 	EXPECT_EQ(PAGE, end_hold(&h));
 	ASSERT_EQ(0, finish(&f->q));
 
-	/* Either way, what is said is what was done */
+	/* Either road, what is said is what was done */
 	EXPECT_EQ(cancel_running.res ? PAGE : -ECANCELED, running.res);
 	EXPECT_EQ(cancel_queued.res ? PAGE : -ECANCELED, queued.res);
 	EXPECT_TRUE(has(f, PAGE, (running.res < 0 ? f->data : f->new) + PAGE,

@@ -911,7 +911,7 @@ int test_cached_bytes(struct test_file *file, off_t off, uint32_t len)
 {
 	struct fuse_notify_retrieve_out arg = {
 		.notify_unique = 1,
-		.nodeid = file_id(file),
+		.nodeid = test_file_id(file),
 		.offset = off,
 		.size = len,
 	};
