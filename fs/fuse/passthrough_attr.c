@@ -87,6 +87,9 @@ void fuse_passthrough_attr_update(struct fuse_inode *fi)
 	if (!changed)
 		return;
 
+	/* Replies may be outdated, one after the other, by writes to come */
+	if (new->size != old.size)
+		i_size_write(&fi->inode, new->size);
 	fi->attr_version = atomic64_inc_return(&fc->attr_version);
 	fuse_invalidate_attr_mask(&fi->inode, changed);
 }
