@@ -17,9 +17,13 @@ QEMU_ARGS ?=
 LIMIT ?=
 JOBS ?= $(shell nproc)
 CMD ?=
+OPS ?=
+SEED ?=
+OPS_FAST ?= 200000
+OPS_DEBUG ?= 20000
 
 export BUILD BASE FORCE CONFIG FRAGMENT TESTS FS KERNEL SMP MEM QEMU_ARGS JOBS
-export CMD
+export CMD OPS SEED OPS_FAST OPS_DEBUG
 
 # Not exported empty: the scripts have their own defaults
 ifneq ($(LIMIT),)
@@ -38,6 +42,7 @@ help:
 	@echo '  make save           the commits in build/linux back to patches/ and the files here'
 	@echo '  make kernel         build the patched kernel'
 	@echo '  make kselftest      the kselftests in a VM, on a kernel that was built'
+	@echo '  make torture        the data checker for long, on every backing file system'
 	@echo '  make check-host     the same tests on the running kernel, as root'
 	@echo "  make vm CMD='...'   run a command on the patched kernel with this machine's files"
 	@echo '  make shell          the same, interactive'
@@ -52,7 +57,10 @@ help:
 	@echo '  CONFIG=$(CONFIG)        configuration file to build instead of the rig'"'"'s'
 	@echo '  FRAGMENT=$(FRAGMENT)        configuration fragment to merge last'
 	@echo '  TESTS=$(TESTS)        test programs to run (empty: all)'
-	@echo '  FS=$(FS)        backing file system: ext4, xfs, btrfs or tmpfs'
+	@echo '  FS=$(FS)        backing file system: ext4, xfs, btrfs or tmpfs (make torture: all'
+	@echo '              of them unless given)'
+	@echo '  OPS=$(OPS) SEED=$(SEED)   of data_test: operations (empty: 5000), start of its random numbers'
+	@echo '  OPS_FAST=$(OPS_FAST) OPS_DEBUG=$(OPS_DEBUG)   of make torture: operations on each kernel (0: none)'
 	@echo '  KERNEL=$(KERNEL)        bzImage to boot (empty: that of KIND)'
 	@echo '  SMP=$(SMP) MEM=$(MEM) QEMU_ARGS=$(QEMU_ARGS) LIMIT=$(LIMIT)   the VM: CPUs, memory, more, seconds'
 	@echo '  JOBS=$(JOBS) BUILD=$(BUILD)   parallel jobs, build folder'
@@ -79,6 +87,13 @@ kselftest: KIND = debug
 endif
 kselftest:
 	@KIND=$(KIND) scripts/kselftest.sh
+
+.PHONY: torture
+ifeq ($(origin FS),file)
+torture: FS =
+endif
+torture:
+	@scripts/torture.sh
 
 .PHONY: check-host
 check-host:

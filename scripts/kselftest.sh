@@ -4,14 +4,19 @@
 # Runs the kselftests in a VM, from an initramfs of its own.
 #
 # KIND=fast|debug|off is the kernel, TESTS="a_test b_test" picks some, FS=ext4,
-# xfs, btrfs or tmpfs is where the backing files lie. Ends with the counts.
+# xfs, btrfs or tmpfs is where the backing files lie. OPS= is how many operations
+# data_test makes, SEED= makes it repeat a run. Ends with the counts.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/qemu.sh"
 
 kind=${KIND:-debug}
 fs=${FS:-ext4}
-limit=${LIMIT:-2400}
+ops=${OPS:-}
+seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
+# data_test is slowest, and gives up earlier
+timeout=$((${ops:-0} / 5 + 600))
+limit=${LIMIT:-$((timeout + 1800))}
 kernel=$build/$kind/arch/x86/boot/bzImage
 work=$build/kselftest-$kind
 [ -e "$kernel" ] ||
@@ -42,6 +47,10 @@ make_disks()
 	make_disk btrfs 256M mkfs.btrfs -q -f
 }
 
+case " ${TESTS:-data_test} " in
+*' data_test '*) say "    data_test: SEED=$seed${ops:+ OPS=$ops}" ;;
+esac
+
 args=()
 for t in ${TESTS:-}; do
 	args+=(-t "filesystems/fuse:$t")
@@ -59,8 +68,11 @@ add_binary "$work/root" /usr/bin/timeout
 mkdir -p "$work/root/usr/bin"
 mv "$work/root/bin/timeout" "$work/root/usr/bin/timeout"
 cp -r "$work/install" "$work/root/kselftest"
+say "timeout=$timeout" >"$work/root/kselftest/filesystems/fuse/settings"
 {
 	say "export FUSE_TEST_DIR=/mnt/$fs/fuse-test"
+	[ -z "$ops" ] || say "export FUSE_DATA_OPS=$ops"
+	say "export FUSE_DATA_SEED=$seed"
 	say "RIG_ARGS='${args[*]}'"
 } >"$work/root/run.conf"
 pack_root "$work/root"

@@ -1,0 +1,87 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The data checker for long, on the fast and the debug kernel and on every backing
+# file system. The last line is the verdict.
+#
+# OPS_FAST=200000 and OPS_DEBUG=20000 are how many operations are made on each of
+# them, 0 leaves the kernel out. FS="ext4 xfs" picks file systems, SEED= repeats.
+
+. "$(dirname "$0")/lib.sh"
+
+kinds=(fast debug)
+declare -A ops=([fast]=${OPS_FAST:-200000} [debug]=${OPS_DEBUG:-20000})
+read -r -a filesystems <<<"${FS:-ext4 xfs btrfs tmpfs overlay}"
+seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
+logs=$build/torture
+
+passed=0
+failed=0
+skipped=0
+started=$SECONDS
+number=0
+
+wanted=()
+for kind in "${kinds[@]}"; do
+	[[ ${ops[$kind]} =~ ^[0-9]+$ ]] ||
+		die "'${ops[$kind]}' is no number of operations"
+	[ "${ops[$kind]}" = 0 ] || wanted+=("$kind")
+done
+phases=$((2 + ${#wanted[@]} * (1 + ${#filesystems[@]})))
+
+phase()
+{
+	number=$((number + 1))
+	say "== $number/$phases $* ($((SECONDS - started)) s)"
+}
+
+keep_logs()
+{
+	local work=$build/kselftest-$1
+
+	cp "$work/test.log" "$logs/$1-$2.test.log" || true
+	cp "$work/console.log" "$logs/$1-$2.console.log" || true
+	say "    the logs: $logs/$1-$2.*"
+}
+
+# torture KIND FS: counts by the last line that the run prints
+torture()
+{
+	local out=$logs/$1-$2.out last
+
+	KIND=$1 FS=$2 TESTS=data_test OPS=${ops[$1]} SEED=$seed \
+		"$top/scripts/kselftest.sh" 2>&1 | tee "$out" || true
+	last=$(tail -n 1 "$out")
+	if [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]
+	then
+		passed=$((passed + BASH_REMATCH[1]))
+		failed=$((failed + BASH_REMATCH[2]))
+		skipped=$((skipped + BASH_REMATCH[3]))
+		[ "${BASH_REMATCH[2]}" = 0 ] || keep_logs "$@"
+	else
+		failed=$((failed + 1))
+		say "    failed: $1, $2: did not come to its end"
+	fi
+}
+
+rm -rf "$logs"
+mkdir -p "$logs"
+
+phase "packages"
+"$top/scripts/deps.sh"
+phase "the tree"
+"$top/scripts/tree.sh"
+for kind in "${wanted[@]}"; do
+	phase "the $kind kernel"
+	"$top/scripts/kernel.sh" "$kind"
+done
+for kind in "${wanted[@]}"; do
+	for fs in "${filesystems[@]}"; do
+		phase "${ops[$kind]} operations on $fs, $kind kernel"
+		torture "$kind" "$fs"
+	done
+done
+
+say "== done ($((SECONDS - started)) s), SEED=$seed"
+say "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
