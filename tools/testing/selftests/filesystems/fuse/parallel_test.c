@@ -51,6 +51,8 @@ static off_t known_size_of(int fd)
 
 enum { LOCAL, MOUNTED, SIDES };
 
+#define TASKS	3		/* of which the first is held up */
+
 /* A file, or another one, or the same file through FUSE */
 struct side {
 	char path[PATH_MAX];
@@ -63,8 +65,11 @@ struct side {
 
 	char *source;		/* for the write that is held up */
 	struct test_file *source_file;
-	pid_t writer;
 	bool goes;		/* no longer held up */
+
+	int *results;		/* of the tasks, shared with them */
+	pid_t tasks[TASKS];
+	int nr_tasks;
 };
 
 struct rig {
@@ -198,14 +203,24 @@ static int held_buffered(struct side *side)
 				   0));
 }
 
-static pid_t start(int (*fn)(struct side *side), struct side *side)
+/* The number of a task, or -1 */
+static int start(int (*fn)(struct side *side), struct side *side)
 {
-	pid_t pid = fork();
+	int nr = side->nr_tasks;
+	int *result = &side->results[nr];
+	pid_t pid;
 
-	if (pid)
-		return pid;
-	signal(SIGBUS, SIG_DFL);
-	_exit(fn(side));
+	*result = -1;
+	pid = fork();
+	if (pid < 0)
+		return -1;
+	if (pid) {
+		side->tasks[nr] = pid;
+		return side->nr_tasks++;
+	}
+	__atomic_store_n(result, fn(side), __ATOMIC_RELEASE);
+	/* This closes all files, for which FUSE does lock the inode */
+	_exit(0);
 }
 
 static void sleep_ms(int ms)
@@ -228,6 +243,19 @@ static int wait_in_time(pid_t pid, int seconds)
 	return -1;
 }
 
+/* What the task has returned, or -1 if it goes on for that long */
+static int result_in_time(struct side *side, int task)
+{
+	int i, ret = -1;
+
+	for (i = 0; i < SECONDS * 200 && ret < 0; i++) {
+		ret = __atomic_load_n(&side->results[task], __ATOMIC_ACQUIRE);
+		if (ret < 0)
+			sleep_ms(5);
+	}
+	return ret;
+}
+
 static bool hold_reads(struct test_env *env, struct fuse_req *req)
 {
 	struct test_file *file = &env->file[req->in->nodeid - TEST_FILE_ID(0)];
@@ -246,8 +274,7 @@ static bool start_held(struct side *side, int (*write)(struct side *side))
 {
 	struct timespec end;
 
-	side->writer = start(write, side);
-	if (side->writer < 0)
+	if (start(write, side))
 		return false;
 	clock_gettime(CLOCK_REALTIME, &end);
 	end.tv_sec += SECONDS;
@@ -257,19 +284,12 @@ static bool start_held(struct side *side, int (*write)(struct side *side))
 	return true;
 }
 
-/* 0 or an errno of the write; -1 if it does not end. To be called repeatedly */
-static int end_held(struct side *side)
+/* Lets the write go on. */
+static void end_held(struct side *side)
 {
-	int err = 0;
-
 	if (!side->goes && side->source_file)
 		sem_post(&side->source_file->go);
 	side->goes = true;
-	if (side->writer > 0)
-		err = wait_in_time(side->writer, SECONDS);
-	if (err >= 0)
-		side->writer = 0;
-	return err;
 }
 
 /* Opens */
@@ -292,7 +312,11 @@ static int open_side(struct side *side)
 
 static void close_side(struct side *side)
 {
+	int i;
+
 	end_held(side);
+	for (i = 0; i < side->nr_tasks; i++)
+		wait_in_time(side->tasks[i], SECONDS);
 	close(side->direct);
 	close(side->direct2);
 	close(side->buffered);
@@ -375,6 +399,14 @@ static bool rig_open(struct rig *rig)
 	struct side *local = &rig->side[LOCAL];
 	struct side *mounted = &rig->side[MOUNTED];
 
+	int *results = mmap(NULL, SIDES * TASKS * sizeof(int),
+			    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			    -1, 0);
+
+	if (results == MAP_FAILED)
+		return false;
+	local->results = results;
+	mounted->results = results + TASKS;
 	local->data = rig->data;
 	mounted->data = rig->data;
 	return !map_source(local, &rig->source_env, "a", rig->source) &&
@@ -523,18 +555,18 @@ FIXTURE_TEARDOWN(held_up)
 static int try_meanwhile(struct side *side, int (*held)(struct side *side),
 			 int (*other)(struct side *side))
 {
-	pid_t pid;
-	int ret;
+	int ret, task;
 
 	if (!start_held(side, held))
 		return 254;
-	pid = start(other, side);
-	if (pid < 0)
+	task = start(other, side);
+	if (task < 0)
 		return 253;
-	ret = wait_in_time(pid, SECONDS);
-	if (end_held(side))
+	ret = result_in_time(side, task);
+	end_held(side);
+	if (result_in_time(side, 0))
 		return 252;
-	if (ret < 0 && wait_in_time(pid, SECONDS))
+	if (ret < 0 && result_in_time(side, task))
 		return 251;
 	return ret;
 }
@@ -618,7 +650,7 @@ static struct truncation try_truncation(struct side *side,
 					int (*held)(struct side *side))
 {
 	struct truncation is = { -1, -1, -1 };
-	pid_t truncation, stat;
+	int truncation, stat;
 
 	if (!start_held(side, held))
 		return is;
@@ -626,11 +658,12 @@ static struct truncation try_truncation(struct side *side,
 	/* So that it has begun; if it has not, this shows less */
 	sleep_ms(200);
 	stat = start(call_fstat_of_buffered, side);
-	is.stat = wait_in_time(stat, SECONDS);
-	is.write = end_held(side);
-	is.truncation = wait_in_time(truncation, SECONDS);
-	if (is.stat < 0)
-		wait_in_time(stat, SECONDS);
+	if (truncation < 0 || stat < 0)
+		return is;
+	is.stat = result_in_time(side, stat);
+	end_held(side);
+	is.write = result_in_time(side, 0);
+	is.truncation = result_in_time(side, truncation);
 	return is;
 }
 
