@@ -78,11 +78,23 @@ static struct {
 	bool passthrough;
 	double timeout;
 	const char *stats;
+	/*
+	 * The kernel asks for a file's capabilities before it strips them, and
+	 * when it executes the file: what asks for them besides strips them in
+	 * a write. Atomic.
+	 */
+	uint64_t capability_queries;
+	uint64_t strips;	/* requests that strip them */
 } mirror = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.passthrough = true,
 	.timeout = 1.0,
 };
+
+static void count(uint64_t *counter)
+{
+	__atomic_fetch_add(counter, 1, __ATOMIC_SEQ_CST);
+}
 
 /* Nodes */
 
@@ -464,9 +476,12 @@ static int set_attr(struct node *node, const struct fuse_setattr_in *arg)
 
 static void do_setattr(struct fuse_req *req)
 {
+	const struct fuse_setattr_in *arg = req->arg;
 	struct node *node = node_of(req->in->nodeid);
 
-	if (set_attr(node, req->arg))
+	if (arg->valid & (FATTR_SIZE | FATTR_UID | FATTR_GID))
+		count(&mirror.strips);
+	if (set_attr(node, arg))
 		fuse_reply_err(req, errno);
 	else
 		reply_attr(req, node->fd);
@@ -629,6 +644,8 @@ static void do_getxattr(struct fuse_req *req)
 	char path[PROC_PATH_SIZE], value[XATTR_SIZE_MAX];
 	size_t size = arg->size < sizeof(value) ? arg->size : sizeof(value);
 
+	if (!strcmp(name, "security.capability"))
+		count(&mirror.capability_queries);
 	reply_xattr(req, size, value,
 		    getxattr(node_path(node_of(req->in->nodeid), path), name,
 			     value, size));
@@ -657,12 +674,13 @@ static void do_removexattr(struct fuse_req *req)
 
 /*
  * The server's own flags. An append is an append at the time of the write, as
- * its request says, and direct I/O ends at the kernel's buffer.
+ * its request says, and direct I/O ends at the kernel's buffer. The kernel has
+ * seen to O_NOFOLLOW; here it would refuse the link in /proc.
  */
 static int open_flags(uint32_t flags)
 {
-	return (flags & ~(O_CREAT | O_EXCL | O_NOCTTY | O_APPEND | O_DIRECT)) |
-	       O_CLOEXEC;
+	return (flags & ~(O_CREAT | O_EXCL | O_NOCTTY | O_APPEND | O_DIRECT |
+			  O_NOFOLLOW)) | O_CLOEXEC;
 }
 
 /* Names the backing file in the reply, if the kernel takes it for one. */
@@ -737,6 +755,8 @@ static void do_open(struct fuse_req *req)
 	struct handle *handle;
 	int fd, err;
 
+	if (arg->flags & O_TRUNC)
+		count(&mirror.strips);
 	drop_fsetid(drop);
 	fd = open(node_path(node, path), open_flags(arg->flags));
 	err = errno;
@@ -911,6 +931,7 @@ static void do_fallocate(struct fuse_req *req)
 {
 	const struct fuse_fallocate_in *arg = req->arg;
 
+	count(&mirror.strips);
 	reply_result(req, fallocate(handle_of(arg->fh)->fd, arg->mode,
 				    arg->offset, arg->length));
 }
@@ -1143,6 +1164,13 @@ static void handle_request(struct fuse_req *req)
 
 /* Running */
 
+static void write_part(FILE *f, const char *name, uint64_t *counter)
+{
+	uint64_t n = __atomic_load_n(counter, __ATOMIC_SEQ_CST);
+
+	fprintf(f, "%s %llu\n", name, (unsigned long long)n);
+}
+
 /* Complete when it appears: a reader may wait for it. */
 static void write_stats(struct fuse_server *srv)
 {
@@ -1165,6 +1193,8 @@ static void write_stats(struct fuse_server *srv)
 				(unsigned long long)fuse_server_count(srv, i));
 	fprintf(f, "TOTAL %llu\n",
 		(unsigned long long)fuse_server_count_all(srv));
+	write_part(f, "GETXATTR:capability", &mirror.capability_queries);
+	write_part(f, "ANY:strips-capability", &mirror.strips);
 	if (fclose(f) || rename(tmp, mirror.stats))
 		warn("%s", mirror.stats);
 }

@@ -215,6 +215,24 @@ TEST_F(mirror, create)
 	EXPECT_EQ(S_IFREG | 0640U, st.st_mode);
 }
 
+TEST_F(mirror, open_without_following_links)
+{
+	int fd;
+
+	ASSERT_EQ(0, make_file(self->a_below, 0644));
+	fd = open(self->a, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(4, pread(fd, self->buf, SIZE, 0));
+	close(fd);
+
+	ASSERT_EQ(0, symlink("a", self->b_below));
+	EXPECT_EQ(-1, open(self->b, O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+	EXPECT_EQ(ELOOP, errno);
+	fd = open(self->b, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+	EXPECT_LE(0, fd);
+	close(fd);
+}
+
 TEST_F(mirror, append_and_truncate_by_open)
 {
 	int one, two;
@@ -456,6 +474,41 @@ TEST_F(mirror, extended_attributes)
 	ASSERT_EQ(0, removexattr(self->a, name));
 	EXPECT_EQ(-1, getxattr(self->a, name, self->buf, SIZE));
 	EXPECT_EQ(ENODATA, errno);
+}
+
+TEST_F(mirror, queries_for_capabilities_are_counted_apart)
+{
+	ASSERT_EQ(0, make_file(self->a_below, 0644));
+	EXPECT_EQ(-1, getxattr(self->a, "user.test", NULL, 0));
+	EXPECT_EQ(ENODATA, errno);
+	EXPECT_EQ(-1, getxattr(self->a, "security.capability", NULL, 0));
+	EXPECT_EQ(ENODATA, errno);
+
+	ASSERT_EQ(0, test_umount(self->env.mnt));
+	self->mounted = false;
+	EXPECT_EQ(1, requests(self->stats, "GETXATTR:capability"));
+	EXPECT_EQ(2, requests(self->stats, "GETXATTR"));
+}
+
+TEST_F(mirror, requests_that_strip_capabilities_are_counted)
+{
+	int fd;
+
+	ASSERT_EQ(0, make_file(self->a_below, 0644));
+	EXPECT_EQ(0, chmod(self->a, 0600));
+	EXPECT_EQ(0, truncate(self->a, 1));
+	EXPECT_EQ(0, chown(self->a, 1, -1));
+	fd = open(self->a, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	if (fallocate(fd, 0, 0, 4096))
+		EXPECT_EQ(EOPNOTSUPP, errno);
+	close(fd);
+
+	ASSERT_EQ(0, test_umount(self->env.mnt));
+	self->mounted = false;
+	EXPECT_EQ(4, requests(self->stats, "ANY:strips-capability"));
+	/* Nothing else asks for them here. */
+	EXPECT_GE(4, requests(self->stats, "GETXATTR:capability"));
 }
 
 TEST_F(mirror, fsync)
