@@ -4,8 +4,8 @@
 # Runs the kselftests in a VM, from an initramfs of its own.
 #
 # KIND=fast|debug|off is the kernel, TESTS="a_test b_test" picks some, FS=ext4,
-# xfs, btrfs or tmpfs is where the backing files lie. OPS= is how many operations
-# data_test makes, SEED= makes it repeat a run. Ends with the counts.
+# xfs, btrfs, tmpfs or overlay (on ext4) is where the backing files lie. OPS= is how
+# many operations data_test makes, SEED= makes it repeat a run. Ends with the counts.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/qemu.sh"
@@ -19,6 +19,10 @@ timeout=$((${ops:-0} / 5 + 600))
 limit=${LIMIT:-$((timeout + 1800))}
 kernel=$build/$kind/arch/x86/boot/bzImage
 work=$build/kselftest-$kind
+case $fs in
+ext4 | xfs | btrfs | tmpfs | overlay) ;;
+*) die "FS is '$fs', but has to be ext4, xfs, btrfs, tmpfs or overlay" ;;
+esac
 [ -e "$kernel" ] ||
 	die "there is no kernel $kernel; run 'make kernel KIND=$kind'"
 

@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <linux/aio_abi.h>
 #include <linux/capability.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -529,6 +530,16 @@ static int private_mounts(void)
 	return 0;
 }
 
+/* 2 if the backing file system is stacked on another one itself */
+static uint32_t stack_depth(struct test_env *env)
+{
+	struct statfs st;
+
+	if (statfs(env->backing, &st))
+		return 1;
+	return st.f_type == OVERLAYFS_SUPER_MAGIC ? 2 : 1;
+}
+
 int test_setup(struct test_env *env)
 {
 	int i;
@@ -552,7 +563,7 @@ int test_setup(struct test_env *env)
 	env->config = (struct fuse_server_config) {
 		.init_flags = FUSE_INIT_EXT | FUSE_PASSTHROUGH |
 			      FUSE_BIG_WRITES | FUSE_ASYNC_READ,
-		.max_stack_depth = 1,
+		.max_stack_depth = stack_depth(env),
 		.handle = handle,
 		.options = "allow_other",
 		.priv = env,
