@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -224,65 +223,31 @@ TEST_F(map, keeps_the_file_in_passthrough_mode)
 
 /* What users see of it */
 
-/* The addresses that a line of /proc/self/maps or smaps begins with */
-static bool maps_range(const char *line, unsigned long *start,
-		       unsigned long *end)
-{
-	char *p;
-
-	*start = strtoul(line, &p, 16);
-	if (*p != '-')
-		return false;
-	*end = strtoul(p + 1, &p, 16);
-	return *p == ' ';
-}
-
-/* The line of /proc/self/maps or smaps for an address; NULL if there is none */
-static char *maps_line(const char *maps, const void *addr, char line[PATH_MAX])
-{
-	unsigned long start, end;
-	char *found = NULL;
-	FILE *f = fopen(maps, "r");
-
-	while (f && !found && fgets(line, PATH_MAX, f))
-		if (maps_range(line, &start, &end) &&
-		    start <= (unsigned long)addr && (unsigned long)addr < end)
-			found = line;
-	if (f)
-		fclose(f);
-	if (found)
-		found[strcspn(found, "\n")] = 0;
-	return found;
-}
-
 TEST_F(map, shows_the_path_that_was_opened)
 {
 	static const char * const maps[] = {
 		"/proc/self/maps", "/proc/self/smaps",
 	};
-	char line[PATH_MAX], *path;
+	struct test_mapping mapping;
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(maps); i++) {
 		if (access(maps[i], R_OK))
 			continue;
-		ASSERT_TRUE(!!maps_line(maps[i], self->map, line));
-		path = strchr(line, '/');
-		ASSERT_TRUE(!!path);
-		EXPECT_STREQ(self->path, path);
+		ASSERT_TRUE(test_find_mapping(maps[i], self->map, &mapping));
+		EXPECT_STREQ(self->path, mapping.path);
 	}
 }
 
 TEST_F(map, shows_the_inode_that_was_opened)
 {
-	char line[PATH_MAX], expected[64];
+	struct test_mapping mapping;
 	struct stat st;
 
 	ASSERT_EQ(0, fstat(self->fd, &st));
-	ASSERT_TRUE(!!maps_line("/proc/self/maps", self->map, line));
-	snprintf(expected, sizeof(expected), " %02x:%02x %lu ",
-		 major(st.st_dev), minor(st.st_dev), (unsigned long)st.st_ino);
-	ASSERT_OR_XFAIL(return, &self->env, strstr(line, expected),
+	ASSERT_TRUE(test_find_mapping("/proc/self/maps", self->map, &mapping));
+	ASSERT_OR_XFAIL(return, &self->env,
+			mapping.dev == st.st_dev && mapping.ino == st.st_ino,
 			"shows the backing file's inode number");
 }
 
@@ -306,17 +271,15 @@ TEST_F(map, files_has_the_path_that_was_opened)
 
 TEST_F(map, merges_with_its_neighbour)
 {
-	char line[PATH_MAX];
-	unsigned long start, end;
+	struct test_mapping mapping;
 	char *half = self->map + SIZE / 2;
 
 	ASSERT_EQ(half, mmap(half, SIZE / 2, PROT_READ | PROT_WRITE,
 			     MAP_SHARED | MAP_FIXED, self->fd, SIZE / 2));
-	ASSERT_TRUE(!!maps_line("/proc/self/maps", self->map, line));
-	ASSERT_TRUE(maps_range(line, &start, &end));
+	ASSERT_TRUE(test_find_mapping("/proc/self/maps", self->map, &mapping));
 	ASSERT_OR_XFAIL(return, &self->env,
-			start == (unsigned long)self->map &&
-			end == (unsigned long)self->map + SIZE,
+			mapping.start == (uintptr_t)self->map &&
+			mapping.end == (uintptr_t)self->map + SIZE,
 			"keeps two mappings where a local file has one");
 }
 

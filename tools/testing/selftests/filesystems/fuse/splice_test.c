@@ -83,18 +83,6 @@ FIXTURE_TEARDOWN(splice)
 	free(self->buf);
 }
 
-/* What is in the file at @off is @data */
-static bool has(int fd, off_t off, const void *data, size_t len)
-{
-	char *buf = malloc(len);
-	bool same;
-
-	same = pread(fd, buf, len, off) == (ssize_t)len &&
-	       !memcmp(buf, data, len);
-	free(buf);
-	return same;
-}
-
 static off_t size_of(int fd)
 {
 	struct stat st;
@@ -227,7 +215,7 @@ TEST_F(splice, to_a_pipe_does_not_heed_splice_f_move)
 			       SPLICE_F_MOVE | SPLICE_F_MORE));
 	ASSERT_TRUE(read_all(self->pipe[0], self->buf, SIZE));
 	EXPECT_EQ(0, memcmp(self->buf, self->data, SIZE));
-	EXPECT_TRUE(has(self->backing_fd, 0, self->data, SIZE));
+	EXPECT_TRUE(test_has(self->backing_fd, 0, self->data, SIZE));
 }
 
 /* From a pipe to the file */
@@ -241,9 +229,9 @@ TEST_F(splice, from_a_pipe_reaches_the_backing_file_and_moves_the_position)
 	ASSERT_EQ(77, splice_write(self->pipe, self->fd, NULL, new + 5000, 77,
 				   0));
 	EXPECT_EQ(5077, position_of(self->fd));
-	EXPECT_TRUE(has(self->backing_fd, 0, new, 5077));
-	EXPECT_TRUE(has(self->backing_fd, 5077, self->data + 5077,
-			SIZE - 5077));
+	EXPECT_TRUE(test_has(self->backing_fd, 0, new, 5077));
+	EXPECT_TRUE(test_has(self->backing_fd, 5077, self->data + 5077,
+			     SIZE - 5077));
 }
 
 TEST_F(splice, from_a_pipe_at_an_offset_leaves_the_position)
@@ -254,9 +242,9 @@ TEST_F(splice, from_a_pipe_at_an_offset_leaves_the_position)
 	ASSERT_EQ(5000, splice_write(self->pipe, self->fd, &off, new, 5000, 0));
 	EXPECT_EQ(8000, off);
 	EXPECT_EQ(0, position_of(self->fd));
-	EXPECT_TRUE(has(self->backing_fd, 0, self->data, 3000));
-	EXPECT_TRUE(has(self->backing_fd, 3000, new, 5000));
-	EXPECT_TRUE(has(self->fd, 3000, new, 5000));
+	EXPECT_TRUE(test_has(self->backing_fd, 0, self->data, 3000));
+	EXPECT_TRUE(test_has(self->backing_fd, 3000, new, 5000));
+	EXPECT_TRUE(test_has(self->fd, 3000, new, 5000));
 }
 
 TEST_F(splice, from_a_pipe_takes_only_what_is_there)
@@ -281,7 +269,7 @@ TEST_F(splice, from_a_pipe_does_not_heed_splice_f_move)
 
 	ASSERT_EQ(2 * PAGE, splice_write(self->pipe, self->fd, &off, new,
 					 2 * PAGE, SPLICE_F_MOVE));
-	EXPECT_TRUE(has(self->backing_fd, 0, new, 2 * PAGE));
+	EXPECT_TRUE(test_has(self->backing_fd, 0, new, 2 * PAGE));
 }
 
 TEST_F(splice, from_one_file_to_another_through_a_pipe_copies)
@@ -295,10 +283,10 @@ TEST_F(splice, from_one_file_to_another_through_a_pipe_copies)
 	ASSERT_EQ(9000, splice(self->pipe[0], NULL, fd, &to, 9000,
 			       SPLICE_F_MOVE));
 	EXPECT_EQ(2 * PAGE + 1 + 9000, size_of(fd));
-	EXPECT_TRUE(has(fd, 2 * PAGE + 1, self->data + 100, 9000));
+	EXPECT_TRUE(test_has(fd, 2 * PAGE + 1, self->data + 100, 9000));
 	/* The two do not share pages: what changes one leaves the other */
 	ASSERT_EQ(100, pwrite(fd, self->buf, 100, 2 * PAGE + 1));
-	EXPECT_TRUE(has(self->fd, 0, self->data, SIZE));
+	EXPECT_TRUE(test_has(self->fd, 0, self->data, SIZE));
 	EXPECT_EQ(0, close(fd));
 }
 
@@ -318,7 +306,8 @@ TEST_F(splice, from_memory_through_a_pipe_copies)
 				   2 * PAGE, SPLICE_F_MOVE));
 	EXPECT_EQ(100 + 2 * PAGE, off);
 	memset(mem, 0, 2 * PAGE);
-	EXPECT_TRUE(has(self->backing_fd, 100, self->data + SIZE, 2 * PAGE));
+	EXPECT_TRUE(test_has(self->backing_fd, 100, self->data + SIZE,
+			     2 * PAGE));
 	EXPECT_EQ(0, munmap(mem, 2 * PAGE));
 }
 
@@ -461,7 +450,7 @@ TEST_F(splice, sendfile_to_a_regular_file_copies_all_of_a_large_file)
 	ASSERT_EQ(LARGE - 1, sendfile(self->local_fd, self->fd, &off, LARGE));
 	EXPECT_EQ(LARGE, off);
 	EXPECT_EQ(LARGE - 1, size_of(self->local_fd));
-	EXPECT_TRUE(has(self->local_fd, 0, self->data + 1, LARGE - 1));
+	EXPECT_TRUE(test_has(self->local_fd, 0, self->data + 1, LARGE - 1));
 }
 
 TEST_F(splice, sendfile_from_a_regular_file_copies_all_of_a_large_file)
@@ -472,8 +461,8 @@ TEST_F(splice, sendfile_from_a_regular_file_copies_all_of_a_large_file)
 	EXPECT_EQ(LARGE + 10, position_of(self->fd));
 	EXPECT_EQ(LARGE, position_of(self->local_fd));
 	EXPECT_EQ(LARGE + 10, size_of(self->fd));
-	EXPECT_TRUE(has(self->backing_fd, 0, self->data, 10));
-	EXPECT_TRUE(has(self->backing_fd, 10, self->data, LARGE));
+	EXPECT_TRUE(test_has(self->backing_fd, 0, self->data, 10));
+	EXPECT_TRUE(test_has(self->backing_fd, 10, self->data, LARGE));
 }
 
 TEST_F(splice, sendfile_between_passthrough_files_copies)
@@ -484,7 +473,7 @@ TEST_F(splice, sendfile_between_passthrough_files_copies)
 	ASSERT_EQ(LARGE, pwrite(self->fd, self->data, LARGE, 0));
 	ASSERT_EQ(LARGE, sendfile(fd, self->fd, NULL, LARGE + 1));
 	EXPECT_EQ(LARGE, size_of(fd));
-	EXPECT_TRUE(has(fd, 0, self->data, LARGE));
+	EXPECT_TRUE(test_has(fd, 0, self->data, LARGE));
 	EXPECT_EQ(0, close(fd));
 }
 
@@ -536,12 +525,12 @@ TEST_F(splice, copy_file_range_between_two_files_falls_back)
 	EXPECT_EQ(0, position_of(self->fd));
 	EXPECT_EQ(0, position_of(fd));
 	EXPECT_EQ(9050, size_of(fd));
-	EXPECT_TRUE(has(fd, 50, self->data + 1, 9000));
+	EXPECT_TRUE(test_has(fd, 50, self->data + 1, 9000));
 
 	ASSERT_EQ(100, copy_file_range(self->fd, NULL, fd, NULL, 100, 0));
 	EXPECT_EQ(100, position_of(self->fd));
 	EXPECT_EQ(100, position_of(fd));
-	EXPECT_TRUE(has(fd, 0, self->data, 100));
+	EXPECT_TRUE(test_has(fd, 0, self->data, 100));
 	EXPECT_EQ(0, close(fd));
 }
 
@@ -563,7 +552,7 @@ TEST_F(splice, copy_file_range_copies_all_of_a_large_file)
 	EXPECT_EQ(LARGE, from);
 	EXPECT_EQ(LARGE, to);
 	EXPECT_EQ(LARGE, size_of(fd));
-	EXPECT_TRUE(has(fd, 0, self->data, LARGE));
+	EXPECT_TRUE(test_has(fd, 0, self->data, LARGE));
 	EXPECT_EQ(0, close(fd));
 }
 
@@ -575,8 +564,9 @@ TEST_F(splice, copy_file_range_within_one_file_falls_back)
 	ASSERT_EQ(5000, copy_file_range(self->fd, &from, self->fd, &to, 5000,
 					0));
 	EXPECT_EQ(SIZE + 5007, size_of(self->fd));
-	EXPECT_TRUE(has(self->backing_fd, 0, self->data, SIZE));
-	EXPECT_TRUE(has(self->backing_fd, SIZE + 7, self->data + 10, 5000));
+	EXPECT_TRUE(test_has(self->backing_fd, 0, self->data, SIZE));
+	EXPECT_TRUE(test_has(self->backing_fd, SIZE + 7, self->data + 10,
+			     5000));
 }
 
 TEST_F(splice, copy_file_range_within_one_file_must_not_overlap)
@@ -585,7 +575,7 @@ TEST_F(splice, copy_file_range_within_one_file_must_not_overlap)
 
 	EXPECT_EQ(-1, copy_file_range(self->fd, &from, self->fd, &to, 200, 0));
 	EXPECT_EQ(EINVAL, errno);
-	EXPECT_TRUE(has(self->backing_fd, 0, self->data, SIZE));
+	EXPECT_TRUE(test_has(self->backing_fd, 0, self->data, SIZE));
 }
 
 TEST_F(splice, copy_file_range_ends_at_the_eof_of_the_backing_file)
@@ -673,7 +663,7 @@ TEST_F(splice, the_file_size_limit_gives_a_short_splice_and_efbig)
 	EXPECT_EQ(SIZE + 50, size_of(self->backing_fd));
 	EXPECT_EQ(SIZE + 50, size_of(self->fd));
 	EXPECT_EQ(50, splice(self->pipe[0], NULL, self->fd, &off, 50, 0));
-	EXPECT_TRUE(has(self->backing_fd, SIZE, self->data, 100));
+	EXPECT_TRUE(test_has(self->backing_fd, SIZE, self->data, 100));
 }
 
 TEST_F(splice, the_file_size_limit_sends_sigxfsz)
@@ -764,7 +754,7 @@ TEST_F(splice, the_backing_file_is_used_with_the_servers_credentials)
 	EXPECT_EQ(0, test_as_user(user_splices_from, &io));
 	io.data += 77;
 	EXPECT_EQ(0, test_as_user(user_splices_to, &io));
-	EXPECT_TRUE(has(self->backing_fd, 0, self->data + 77, 100));
+	EXPECT_TRUE(test_has(self->backing_fd, 0, self->data + 77, 100));
 }
 
 TEST_F(splice, a_users_splice_strips_setuid)

@@ -16,10 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -137,6 +139,83 @@ int test_write_file(const char *path, const void *data, size_t len)
 	ret = write_all(fd, data, len);
 	close(fd);
 	return ret;
+}
+
+bool test_has(int fd, off_t off, const void *data, size_t len)
+{
+	char *buf = malloc(len);
+	bool same;
+
+	same = pread(fd, buf, len, off) == (ssize_t)len &&
+	       !memcmp(buf, data, len);
+	free(buf);
+	return same;
+}
+
+/* What the kernel has in memory */
+
+int test_drop_cache(int fd)
+{
+	if (fsync(fd))
+		return -1;
+	errno = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	return errno ? -1 : 0;
+}
+
+int test_cached_pages(int fd, size_t size)
+{
+	size_t i, pages = (size + 4095) / 4096;
+	unsigned char *vec = calloc(1, pages);
+	int count = -1;
+	void *map;
+
+	map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	if (map != MAP_FAILED && !mincore(map, size, vec))
+		for (i = 0, count = 0; i < pages; i++)
+			count += vec[i] & 1;
+	if (map != MAP_FAILED)
+		munmap(map, size);
+	free(vec);
+	return count;
+}
+
+/* "START-END PERMISSIONS OFFSET MAJOR:MINOR INODE PATH", numbers in base 16 */
+static bool parse_mapping(char *line, struct test_mapping *mapping)
+{
+	unsigned int maj, min;
+	const char *path;
+	char *p;
+
+	mapping->start = strtoul(line, &p, 16);
+	/* What else is in smaps has no dash there */
+	if (*p != '-')
+		return false;
+	mapping->end = strtoul(p + 1, &p, 16);
+	strtoul(p + strlen(" rwxp "), &p, 16);
+	maj = strtoul(p, &p, 16);
+	min = strtoul(p + 1, &p, 16);
+	mapping->dev = makedev(maj, min);
+	mapping->ino = strtoul(p, &p, 10);
+	path = strchr(p, '/');
+	snprintf(mapping->path, PATH_MAX, "%s", path ? path : "");
+	mapping->path[strcspn(mapping->path, "\n")] = 0;
+	return true;
+}
+
+bool test_find_mapping(const char *maps, const void *addr,
+		       struct test_mapping *mapping)
+{
+	FILE *f = fopen(maps, "r");
+	char line[PATH_MAX];
+	bool found = false;
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = parse_mapping(line, mapping) &&
+			mapping->start <= (uintptr_t)addr &&
+			(uintptr_t)addr < mapping->end;
+	if (f)
+		fclose(f);
+	return found;
 }
 
 static void sleep_ms(long ms)
@@ -803,35 +882,43 @@ static ssize_t result(ssize_t n)
 	return n < 0 ? -errno : n;
 }
 
+/* One for all operations of a process: to destroy it takes long. */
+static aio_context_t aio_context(void)
+{
+	static aio_context_t ctx;
+	static pid_t owner;
+
+	if (owner == getpid())
+		return ctx;
+	ctx = 0;
+	if (syscall(SYS_io_setup, 1, &ctx))
+		return 0;
+	owner = getpid();
+	return ctx;
+}
+
 static ssize_t aio(int opcode, int fd, const void *buf, size_t len, off_t off)
 {
 	struct iocb iocb = {
 		.aio_lio_opcode = opcode, .aio_fildes = fd,
 		.aio_buf = (uintptr_t)buf, .aio_nbytes = len, .aio_offset = off,
 	};
+	aio_context_t ctx = aio_context();
 	struct iocb *iocbs = &iocb;
-	aio_context_t ctx = 0;
 	struct io_event event;
 	ssize_t n;
 
-	if (syscall(SYS_io_setup, 1, &ctx))
+	if (!ctx)
 		return -errno;
 	n = syscall(SYS_io_submit, ctx, 1, &iocbs);
 	if (n == 1)
 		n = syscall(SYS_io_getevents, ctx, 1, 1, &event, NULL);
-	n = n == 1 ? event.res : result(n);
-	syscall(SYS_io_destroy, ctx);
-	return n;
+	return n == 1 ? event.res : result(n);
 }
 
 bool test_has_aio(void)
 {
-	aio_context_t ctx = 0;
-
-	if (syscall(SYS_io_setup, 1, &ctx))
-		return errno != ENOSYS;
-	syscall(SYS_io_destroy, ctx);
-	return true;
+	return aio_context() || errno != ENOSYS;
 }
 
 static ssize_t splice_read(int fd, void *buf, size_t len, off_t off)

@@ -195,6 +195,25 @@ int test_mount_overlay(struct test_env *env, char path[PATH_MAX]);
 int test_write_file(const char *path, const void *data, size_t len);
 /* Fills @buf with something that no shifted copy of it equals. */
 void test_pattern(void *buf, size_t len, unsigned int seed);
+/* What is in the file at @off is @data */
+bool test_has(int fd, off_t off, const void *data, size_t len);
+/* Empties the page cache of a file. 0, or -1 with errno set. */
+int test_drop_cache(int fd);
+/* How many pages of the first @size bytes are in the page cache, or -1 */
+int test_cached_pages(int fd, size_t size);
+
+/* What /proc/PID/maps and smaps say of a mapping */
+struct test_mapping {
+	uintptr_t start;
+	uintptr_t end;
+	dev_t dev;
+	ino_t ino;
+	char path[PATH_MAX];	/* empty if it has none */
+};
+
+/* The mapping at an address, from the file @maps. False if there is none */
+bool test_find_mapping(const char *maps, const void *addr,
+		       struct test_mapping *mapping);
 /* Tries for some seconds, since files are closed late by other threads. */
 int test_umount(const char *path);
 /* Starts a program that waits, from a copy of this one at @path. -1 or pid */
