@@ -455,6 +455,8 @@ static int open_file_on_overlayfs(struct test_env *env)
 {
 	char overlay[PATH_MAX], path[PATH_MAX];
 
+	if (env->config.max_stack_depth > 1)
+		return skipped(env, "the backing files need a depth of 2");
 	if (test_mount_overlay(env, overlay))
 		return skipped(env, "no overlayfs");
 	return open_of_path(env, test_pathf(path, "%s/file", overlay),
