@@ -216,7 +216,8 @@ static bool mode_is_as_locally(struct files *f, enum who by,
 	f->asked += test_count(&f->env, FUSE_GETXATTR) - asked;
 	f->usual = mode_of(f->local_fd);
 	f->left = mode_of(f->backing_fd);
-	if (f->left == f->usual)
+	/* A store gives no occasion to learn of what the server did itself */
+	if (f->left == f->usual && write != by_mapping)
 		f->left = mode_of(f->fd);
 	return f->left == f->usual;
 }
