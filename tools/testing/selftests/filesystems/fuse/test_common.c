@@ -882,11 +882,14 @@ static ssize_t result(ssize_t n)
 	return n < 0 ? -errno : n;
 }
 
-/* One for all operations of a process: to destroy it takes long. */
+/*
+ * One for all operations of a thread, which must not get events of another's:
+ * to destroy it takes long. A child process has none of it.
+ */
 static aio_context_t aio_context(void)
 {
-	static aio_context_t ctx;
-	static pid_t owner;
+	static __thread aio_context_t ctx;
+	static __thread pid_t owner;
 
 	if (owner == getpid())
 		return ctx;
