@@ -265,10 +265,13 @@ static int fuse_passthrough_attach(struct inode *inode, struct file *file,
 	ff->backing_file = backing_file;
 	fuse_backing_put(fb);
 
-	/* FUSE itself cannot do without waiting for the server */
+	/*
+	 * FUSE itself cannot do without waiting for the server. Only the server
+	 * is asked by ->poll(), who does not read and write the data.
+	 */
 	if (!(ff->open_flags & FOPEN_DIRECT_IO))
-		file->f_mode |= backing_file->f_mode &
-				FUSE_PASSTHROUGH_FMODE;
+		file->f_mode |= FMODE_DATA_NOPOLL |
+				(backing_file->f_mode & FUSE_PASSTHROUGH_FMODE);
 
 	return 0;
 
