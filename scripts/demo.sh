@@ -46,7 +46,6 @@ logged demo-server build_server
 logged demo-disk make_disk
 make_root "$work/root" "$top/scripts/init/demo"
 mkdir -p "$work/root/src"
-cp "$top/scripts/init/common" "$work/root/common"
 cp "$work/install/filesystems/fuse/mirror_server" "$work/root/bin/"
 say "MEGABYTES=128" >"$work/root/run.conf"
 pack_root "$work/root"

@@ -66,7 +66,6 @@ logged "kselftest-build-$kind" build_tests
 logged "kselftest-disks" make_disks
 
 make_root "$work/root" "$top/scripts/init/kselftest"
-cp "$top/scripts/init/common" "$work/root/common"
 # kselftest's runner wants coreutils' timeout, by this path
 add_binary "$work/root" /usr/bin/timeout
 mkdir -p "$work/root/usr/bin"

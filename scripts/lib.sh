@@ -48,6 +48,15 @@ logged()
 	return 1
 }
 
+# bad_lines CONSOLE: the first lines of a console log that must not be there
+bad_lines()
+{
+	local list=$top/scripts/console-bad.txt
+
+	grep -a -n -E -f <(grep -v -e '^#' -e '^!' -e '^$' "$list") "$1" |
+		grep -a -v -E -f <(sed -n 's/^!//p' "$list") | head -n 5 || true
+}
+
 # The git identity of whoever runs this, for commits in build/linux
 tree_git()
 {

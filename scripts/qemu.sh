@@ -89,6 +89,7 @@ make_root()
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,dev,proc,sys,tmp,mnt,run,etc}
 	cp /bin/busybox "$root/bin/busybox"
+	cp "$top/scripts/init/common" "$top/scripts/init/leaks" "$root/"
 	cp "$2" "$root/init"
 	chmod +x "$root/init"
 }

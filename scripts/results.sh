@@ -83,11 +83,7 @@ check_console()
 		return
 	fi
 
-	bad=$(grep -a -n -E -f <(grep -v -e '^#' -e '^!' -e '^$' \
-				 "$top/scripts/console-bad.txt") "$console" |
-	      grep -a -v -E -f <(sed -n 's/^!//p' \
-				 "$top/scripts/console-bad.txt") |
-	      head -n 5 || true)
+	bad=$(bad_lines "$console")
 	if [ -n "$bad" ]; then
 		failure "failed: the console log has bad lines, see $console:"
 		printf '%s\n' "$bad" | sed 's/^/    | /'

@@ -8,7 +8,8 @@
 # vm.sh: a shell
 #
 # KERNEL=bzImage boots another kernel, KIND=debug the rig's debug kernel. SMP=,
-# MEM= and QEMU_ARGS= are passed on, LIMIT= is in seconds.
+# MEM= and QEMU_ARGS= are passed on, LIMIT= is in seconds. CONSOLE=file keeps
+# the kernel's messages.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/qemu.sh"
@@ -17,12 +18,11 @@ kernel=${KERNEL:-$build/${KIND:-fast}/arch/x86/boot/bzImage}
 [ -e "$kernel" ] || die "there is no kernel $kernel; run 'make kernel'"
 
 work=$(mktemp -d "$build/vm.XXXXXX")
-qemu_console=$work/console
+qemu_console=${CONSOLE:-$work/console}
 qemu_trash=$work
 export qemu_console qemu_trash
 
 make_root "$work/root" "$top/scripts/init/vm"
-cp "$top/scripts/init/common" "$work/root/common"
 {
 	say "cd $(printf %q "$PWD") 2>/dev/null || cd /"
 	if [ $# -gt 0 ]; then
