@@ -9,6 +9,7 @@ FORCE ?=
 CONFIG ?=
 FRAGMENT ?=
 TESTS ?=
+PROGRAMS ?=
 FS ?= ext4
 KERNEL ?=
 SMP ?= 2
@@ -23,7 +24,7 @@ OPS_FAST ?= 200000
 OPS_DEBUG ?= 20000
 
 export BUILD BASE FORCE CONFIG FRAGMENT TESTS FS KERNEL SMP MEM QEMU_ARGS JOBS
-export CMD OPS SEED OPS_FAST OPS_DEBUG
+export CMD PROGRAMS OPS SEED OPS_FAST OPS_DEBUG
 
 # Not exported empty: the scripts have their own defaults
 ifneq ($(LIMIT),)
@@ -43,6 +44,8 @@ help:
 	@echo '  make kernel         build the patched kernel'
 	@echo '  make kselftest      the kselftests in a VM, on a kernel that was built'
 	@echo '  make torture        the data checker for long, on every backing file system'
+	@echo '  make programs       git, sqlite3, tar, make and fio through passthrough, compared with'
+	@echo '                      plain ext4, in a VM on a kernel that was built'
 	@echo '  make check-host     the same tests on the running kernel, as root'
 	@echo "  make vm CMD='...'   run a command on the patched kernel with this machine's files"
 	@echo '  make shell          the same, interactive'
@@ -57,6 +60,7 @@ help:
 	@echo '  CONFIG=$(CONFIG)        configuration file to build instead of the rig'"'"'s'
 	@echo '  FRAGMENT=$(FRAGMENT)        configuration fragment to merge last'
 	@echo '  TESTS=$(TESTS)        test programs to run (empty: all)'
+	@echo '  PROGRAMS=$(PROGRAMS)        programs to run (empty: all)'
 	@echo '  FS=$(FS)        backing file system: ext4, xfs, btrfs, tmpfs or overlay (make'
 	@echo '              torture: all of them unless given)'
 	@echo '  OPS=$(OPS) SEED=$(SEED)   of data_test: operations (empty: 5000), start of its random numbers'
@@ -94,6 +98,10 @@ torture: FS =
 endif
 torture:
 	@scripts/torture.sh
+
+.PHONY: programs
+programs:
+	@KIND=$(KIND) scripts/programs.sh
 
 .PHONY: check-host
 check-host:

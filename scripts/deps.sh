@@ -11,6 +11,7 @@ packages=(
 	qemu-system-x86 busybox-static e2fsprogs xfsprogs btrfs-progs
 	sparse coccinelle ocaml-nox shellcheck codespell python3-ply python3-git
 	perl
+	git sqlite3 tar make gcc fio
 )
 
 missing=()
