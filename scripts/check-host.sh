@@ -17,10 +17,7 @@ say "== 1/3 packages and tree"
 say "== 2/3 building the tests"
 rm -rf "$work"
 mkdir -p "$work"
-logged host-headers make -s -C "$linux" O="$work/headers" headers_install
-logged host-tests make -s -C "$linux/tools/testing/selftests" \
-	O="$work/headers" TARGETS=filesystems/fuse SKIP_TARGETS='' \
-	INSTALL_PATH="$work/install" FORCE_TARGETS=1 install
+logged host-tests install_selftests "$work/install"
 
 args=()
 for t in ${TESTS:-}; do

@@ -16,13 +16,12 @@ phase()
 	say "== $1 ($((SECONDS - started)) s)"
 }
 
-# test_step COMMAND...: prints, and counts by its own last line
-test_step()
+# count FILE: by the last line of what a run of tests printed
+count()
 {
-	local out=$build/check.out last
+	local last
 
-	"$@" 2>&1 | tee "$out" || true
-	last=$(tail -n 1 "$out")
+	last=$(tail -n 1 "$1")
 	if [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]
 	then
 		passed=$((passed + BASH_REMATCH[1]))
@@ -30,8 +29,49 @@ test_step()
 		skipped=$((skipped + BASH_REMATCH[3]))
 	else
 		failed=$((failed + 1))
-		say "    failed: $* did not come to its end"
+		say "    failed: did not come to its end, see $1"
 	fi
+}
+
+# test_step COMMAND...: prints, and counts
+test_step()
+{
+	local out=$build/check.out
+
+	"$@" 2>&1 | tee "$out" || true
+	count "$out"
+}
+
+# An emulated VM keeps little more than one CPU busy
+declare -A vms=()
+trap 'kill "${!vms[@]}" 2>/dev/null; wait; exit 130' INT TERM
+
+wait_for_vm()
+{
+	local pid
+
+	wait -n -p pid || true
+	cat "${vms[$pid]}"
+	count "${vms[$pid]}"
+	unset "vms[$pid]"
+}
+
+# run_vms 'KIND FS OPS TESTS'...: the kselftests in as many VMs, some at a time
+run_vms()
+{
+	local vm kind fs ops tests out
+
+	for vm; do
+		read -r kind fs ops tests <<<"$vm"
+		[ ${#vms[@]} -lt "$jobs" ] || wait_for_vm
+		out=$build/check.$kind-$fs.out
+		KIND=$kind FS=$fs OPS=$ops TESTS=$tests \
+			"$top/scripts/kselftest.sh" >"$out" 2>&1 &
+		vms[$!]=$out
+	done
+	while [ ${#vms[@]} -gt 0 ]; do
+		wait_for_vm
+	done
 }
 
 # step WHAT COMMAND...: passes or fails as a whole
@@ -70,28 +110,35 @@ round_trip()
 	}
 }
 
-phase "1/7 packages"
+phase "1/6 packages"
 "$top/scripts/deps.sh"
 
-phase "2/7 the tree, there and back"
+phase "2/6 the tree, there and back"
 "$top/scripts/tree.sh"
 step "make tree && make save changes files" round_trip
 step "make tree does something when run again" \
 	grep -q 'up to date' <("$top/scripts/tree.sh")
 
-phase "3/7 lint"
+phase "3/6 lint"
 test_step "$top/scripts/lint.sh"
 
-phase "4/7 the debug kernel"
-step "the debug kernel" "$top/scripts/kernel.sh" debug
-phase "5/7 the kselftests on it"
-KIND=debug test_step "$top/scripts/kselftest.sh"
+phase "4/6 kernels: debug, fast, without the feature"
+for kind in debug fast off; do
+	step "the $kind kernel" "$top/scripts/kernel.sh" "$kind"
+done
 
-phase "6/7 the kernel without the feature"
-step "the kernel without the feature" "$top/scripts/kernel.sh" off
-phase "7/7 the ioctls on it"
-KIND='off' TESTS="without_feature_test plain_test" \
-	test_step "$top/scripts/kselftest.sh"
+phase "5/6 the kselftests"
+# The file system that most use on the kernel that sees most; each of the others
+# with all the tests on the fast kernel, and with the data checker on both
+run_vms "debug ext4 5000" \
+	"fast xfs 20000" "fast btrfs 20000" "fast tmpfs 20000" \
+	"fast overlay 20000" "fast ext4 20000 data_test" \
+	"debug xfs 5000 data_test" "debug btrfs 5000 data_test" \
+	"debug tmpfs 5000 data_test" "debug overlay 5000 data_test stack_test" \
+	"off ext4 0 without_feature_test plain_test"
+
+phase "6/6 real programs"
+KIND=fast test_step "$top/scripts/programs.sh"
 
 say "== done ($((SECONDS - started)) s)"
 verdict

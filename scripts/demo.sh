@@ -15,14 +15,6 @@ phase()
 	say "== $1 ($SECONDS s)"
 }
 
-build_server()
-{
-	make -s -C "$linux" O="$build/fast" headers_install || return
-	make -s -C "$linux/tools/testing/selftests" O="$build/fast" \
-		TARGETS=filesystems/fuse SKIP_TARGETS='' \
-		INSTALL_PATH="$work/install" FORCE_TARGETS=1 install
-}
-
 make_disk()
 {
 	mkdir -p "$work/disk"
@@ -42,7 +34,7 @@ phase "3/5 the kernel"
 phase "4/5 the server and a disk with the kernel's Documentation/"
 rm -rf "$work"
 mkdir -p "$work"
-logged demo-server build_server
+logged demo-server install_selftests "$work/install"
 logged demo-disk make_disk
 make_root "$work/root" "$top/scripts/init/demo"
 mkdir -p "$work/root/src"

@@ -18,21 +18,13 @@ seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
 timeout=$((${ops:-0} / 5 + 600))
 limit=${LIMIT:-$((timeout + 1800))}
 kernel=$build/$kind/arch/x86/boot/bzImage
-work=$build/kselftest-$kind
+work=$build/kselftest-$kind-$fs
 case $fs in
 ext4 | xfs | btrfs | tmpfs | overlay) ;;
 *) die "FS is '$fs', but has to be ext4, xfs, btrfs, tmpfs or overlay" ;;
 esac
 [ -e "$kernel" ] ||
 	die "there is no kernel $kernel; run 'make kernel KIND=$kind'"
-
-build_tests()
-{
-	make -s -C "$linux" O="$build/$kind" headers_install || return
-	make -s -C "$linux/tools/testing/selftests" O="$build/$kind" \
-		TARGETS=filesystems/fuse SKIP_TARGETS='' \
-		INSTALL_PATH="$work/install" FORCE_TARGETS=1 install
-}
 
 make_disk()
 {
@@ -62,8 +54,8 @@ done
 
 rm -rf "$work"
 mkdir -p "$work"
-logged "kselftest-build-$kind" build_tests
-logged "kselftest-disks" make_disks
+logged "selftests-$kind-$fs" install_selftests "$work/install"
+logged "disks-$kind-$fs" make_disks
 
 make_root "$work/root" "$top/scripts/init/kselftest"
 # kselftest's runner wants coreutils' timeout, by this path

@@ -10,8 +10,6 @@ build=$(realpath -m "${BUILD:-$top/build}")
 linux=$build/linux
 # shellcheck disable=SC2034  # used by the scripts that source this
 jobs=${JOBS:-$(nproc)}
-# shellcheck disable=SC2034
-selftest=tools/testing/selftests/filesystems/fuse
 
 mkdir -p "$build"
 
@@ -100,4 +98,19 @@ series_sums()
 {
 	(cd "$top" && find patches fs include tools Documentation MAINTAINERS \
 		-type f -exec sha256sum {} +) | sort
+}
+
+# install_selftests DIR: the programs are the same for every kernel, and made once
+install_selftests()
+{
+	local out=$build/selftests
+
+	mkdir -p "$out"
+	exec 8>"$out/lock"
+	flock 8
+	make -s -C "$linux" O="$out" headers_install || return
+	make -s -C "$linux/tools/testing/selftests" -j"$jobs" O="$out" \
+		TARGETS=filesystems/fuse SKIP_TARGETS='' \
+		INSTALL_PATH="$1" FORCE_TARGETS=1 install || return
+	exec 8>&-
 }

@@ -29,15 +29,6 @@ for tool in git sqlite3 tar make fio gcc python3 mkfs.ext4; do
 done
 [ -e "$linux/.git" ] || die "there is no build/linux; run 'make tree'"
 
-build_server()
-{
-	mkdir -p "$work/bin"
-	make -s -C "$linux" O="$work/headers" headers_install || return
-	make -s -C "$linux/$selftest" OUTPUT="$work/bin" \
-		KHDR_INCLUDES="-isystem $work/headers/usr/include" \
-		"$work/bin/mirror_server"
-}
-
 make_disk()
 {
 	mkdir -p "$work/disk/input"
@@ -60,7 +51,7 @@ failure()
 
 run_vm()
 {
-	local args=("$here/run" "$work/bin/mirror_server" /dev/vda
+	local args=("$here/run" "$work/install/filesystems/fuse/mirror_server" /dev/vda
 		    "${programs[@]}")
 
 	CONSOLE=$work/console.log KIND=$kind LIMIT=${LIMIT:-1500} \
@@ -101,7 +92,7 @@ check_console()
 
 rm -rf "$work/test.log" "$work/console.log"
 mkdir -p "$work"
-logged programs-server build_server
+logged programs-server install_selftests "$work/install"
 logged programs-disk make_disk
 
 start=$SECONDS

@@ -37,7 +37,7 @@ phase()
 
 keep_logs()
 {
-	local work=$build/kselftest-$1
+	local work=$build/kselftest-$1-$2
 
 	cp "$work/test.log" "$logs/$1-$2.test.log" || true
 	cp "$work/console.log" "$logs/$1-$2.console.log" || true
