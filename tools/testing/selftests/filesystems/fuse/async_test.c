@@ -1278,6 +1278,8 @@ TEST_F(async, rwf_append_appends)
 	struct files *f = &self->f;
 	struct op op = write_op(f->fd, f->new, PAGE, 0);
 
+	if (!test_has_rwf_append(&f->env))
+		SKIP(return, "no RWF_APPEND on the backing file system");
 	op.rwf = RWF_APPEND;
 	ASSERT_EQ(PAGE, run(&f->q, op));
 	ASSERT_EQ(0, ftruncate(f->backing_fd, SIZE + 2 * PAGE));

@@ -131,6 +131,7 @@ struct world {
 	int self;		/* its number then */
 
 	bool direct;		/* there is O_DIRECT */
+	bool rwf_append;	/* there is RWF_APPEND */
 	bool mainline;
 	char path[FILES][2][PATH_MAX];
 
@@ -438,7 +439,8 @@ static bool plan_pwritev2(struct world *w, struct op *op)
 	if (!plan_io(w, op))
 		return false;
 	op->flags = flags[below(w, ARRAY_SIZE(flags))];
-	if (op->flags == RWF_APPEND && (is_direct(op) || w->fixed))
+	if (op->flags == RWF_APPEND &&
+	    (is_direct(op) || w->fixed || !w->rwf_append))
 		op->flags = 0;
 	return plan_data(w, op);
 }
@@ -1574,6 +1576,7 @@ FIXTURE_SETUP(data)
 	for (w->files = 0; w->files < FILES; w->files++)
 		ASSERT_TRUE(add_file(w, w->files));
 	w->direct = has_direct(w->path[0][1]);
+	w->rwf_append = test_has_rwf_append(env);
 	say_how_to_repeat(w);
 }
 

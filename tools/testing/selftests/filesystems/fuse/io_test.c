@@ -181,27 +181,11 @@ TEST_F(io, pwritev2_writes_at_a_position_and_at_the_current_one)
 	EXPECT_TRUE(backing_has(self->backing_fd, 0, self->data + 9, 77));
 }
 
-/* 6.1's overlayfs does not heed it. */
-static bool rwf_append_works(struct test_env *env)
-{
-	struct iovec iov = { "new", 3 };
-	char path[PATH_MAX];
-	off_t size = 0;
-	int fd;
-
-	test_pathf(path, "%s/local", env->backing);
-	fd = test_write_file(path, "old", 3) ? -1 : open(path, O_WRONLY);
-	if (fd >= 0 && pwritev2(fd, &iov, 1, 0, RWF_APPEND) == 3)
-		size = size_of(fd);
-	close(fd);
-	return size == 6;
-}
-
 TEST_F(io, pwritev2_appends_with_rwf_append)
 {
 	struct iovec iov = { self->data + 9, 77 };
 
-	if (!rwf_append_works(&self->env))
+	if (!test_has_rwf_append(&self->env))
 		SKIP(return, "no RWF_APPEND on the backing file system");
 	ASSERT_EQ(77, pwritev2(self->fd, &iov, 1, 0, RWF_APPEND));
 	EXPECT_EQ(SIZE + 77, size_of(self->backing_fd));

@@ -480,7 +480,8 @@ TEST_F(mirror, extended_attributes)
 TEST_F(mirror, queries_for_capabilities_are_counted_apart)
 {
 	ASSERT_EQ(0, make_file(self->a_below, 0644));
-	EXPECT_EQ(-1, getxattr(self->a, "user.test", NULL, 0));
+	/* tmpfs knows this one in 6.1, but none that begins with user. */
+	EXPECT_EQ(-1, getxattr(self->a, "trusted.test", NULL, 0));
 	EXPECT_EQ(ENODATA, errno);
 	EXPECT_EQ(-1, getxattr(self->a, "security.capability", NULL, 0));
 	EXPECT_EQ(ENODATA, errno);

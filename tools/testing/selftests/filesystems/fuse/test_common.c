@@ -924,6 +924,25 @@ bool test_has_aio(void)
 	return aio_context() || errno != ENOSYS;
 }
 
+bool test_has_rwf_append(struct test_env *env)
+{
+	struct iovec iov = { "new", 3 };
+	char path[PATH_MAX];
+	struct stat st = { };
+	int fd;
+
+	test_pathf(path, "%s/rwf_append", env->backing);
+	if (test_write_file(path, "old", 3))
+		return false;
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (pwritev2(fd, &iov, 1, 0, RWF_APPEND) == 3)
+		fstat(fd, &st);
+	close(fd);
+	return st.st_size == 6;
+}
+
 static ssize_t splice_read(int fd, void *buf, size_t len, off_t off)
 {
 	int pipe[2];

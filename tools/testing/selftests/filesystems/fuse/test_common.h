@@ -163,6 +163,8 @@ ssize_t do_read(enum way way, int fd, void *buf, size_t len, off_t off);
 ssize_t do_write(enum way way, int fd, const void *buf, size_t len, off_t off);
 /* Can AIO be used? */
 bool test_has_aio(void);
+/* Is RWF_APPEND heeded where the backing files are? Not by 6.1's overlayfs. */
+bool test_has_rwf_append(struct test_env *env);
 
 /*
  * Sends a notification, FUSE_NOTIFY_*, of the server to the kernel. 0 or a
