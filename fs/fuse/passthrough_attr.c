@@ -56,6 +56,7 @@ void fuse_passthrough_attr_begin(struct fuse_inode *fi)
 		.mtime	 = backing_inode->i_mtime,
 		.ctime	 = backing_inode->i_ctime,
 		.version = below ? READ_ONCE(below->attr_version) : 0,
+		.stale	 = below && READ_ONCE(below->inval_mask),
 	};
 }
 
@@ -77,13 +78,14 @@ void fuse_passthrough_attr_update(struct fuse_inode *fi)
 
 	fuse_passthrough_attr_begin(fi);
 
-	if (!timespec64_equal(&new->atime, &old.atime) ||
-	    new->version != old.version)
+	if (!timespec64_equal(&new->atime, &old.atime))
 		changed |= STATX_ATIME;
-	if (new->size != old.size || new->version != old.version ||
+	if (new->size != old.size ||
 	    !timespec64_equal(&new->mtime, &old.mtime) ||
 	    !timespec64_equal(&new->ctime, &old.ctime))
 		changed |= FUSE_STATX_MODSIZE;
+	if (new->version != old.version || new->stale)
+		changed |= STATX_ATIME | FUSE_STATX_MODSIZE;
 	if (!changed)
 		return;
 
@@ -95,24 +97,29 @@ void fuse_passthrough_attr_update(struct fuse_inode *fi)
 }
 
 /* The locks of two FUSE inodes are not taken inside of each other. */
-static void fuse_passthrough_attr_look_below(struct fuse_inode *fi)
+static void fuse_passthrough_attr_look(struct fuse_inode *fi)
 {
 	struct fuse_inode *below = NULL;
-
-	if (fi->inode.i_sb->s_stack_depth < 2)
-		return;
 
 	spin_lock(&fi->lock);
 	if (fi->backing)
 		below = fuse_backing_fuse_inode(fi);
 	if (below)
 		ihold(&below->inode);
+	else if (fi->backing)
+		fuse_passthrough_attr_update(fi);
 	spin_unlock(&fi->lock);
 
-	if (below) {
-		fuse_passthrough_inval_mask(&below->inode);
-		iput(&below->inode);
-	}
+	if (!below)
+		return;
+
+	fuse_passthrough_inval_mask(&below->inode);
+	iput(&below->inode);
+
+	spin_lock(&fi->lock);
+	if (fi->backing)
+		fuse_passthrough_attr_update(fi);
+	spin_unlock(&fi->lock);
 }
 
 /**
@@ -126,13 +133,8 @@ u32 fuse_passthrough_inval_mask(struct inode *inode)
 {
 	struct fuse_inode *fi = get_fuse_inode(inode);
 
-	if (S_ISREG(inode->i_mode) && fuse_inode_passthrough(inode)) {
-		fuse_passthrough_attr_look_below(fi);
-		spin_lock(&fi->lock);
-		if (fi->backing)
-			fuse_passthrough_attr_update(fi);
-		spin_unlock(&fi->lock);
-	}
+	if (fuse_inode_passthrough(inode))
+		fuse_passthrough_attr_look(fi);
 
 	return READ_ONCE(fi->inval_mask);
 }

@@ -223,6 +223,8 @@ static void fuse_passthrough_released(void *data)
 	put_cred(ff->backing_cred);
 	/* What was being stored when the mode began must not be seen after it */
 	invalidate_inode_pages2(inode->i_mapping);
+	/* What the last stores have changed, also on another FUSE mount */
+	fuse_passthrough_inval_mask(inode);
 	fuse_passthrough_leave(inode, ff);
 	fuse_file_put(ff, ff->fm->fc->auto_submounts);
 	iput(inode);
