@@ -2194,6 +2194,9 @@ TEST_F(uring, submission_does_not_wait_for_the_lock_of_the_backing_inode)
 	struct op op = write_op(f->fd, f->new, PAGE, PAGE);
 	struct holder h = {};
 
+	/* ovl_write_iter() takes the inode lock, whatever the flags */
+	if (f->flags & O_DIRECT && f->env.config.max_stack_depth > 1)
+		SKIP(return, "the backing file system itself waits");
 	ASSERT_TRUE(lock_backing(f, &h));
 	start(&f->q, &op, 1);
 	EXPECT_EQ(*f->q.ring.cq_head, __atomic_load_n(f->q.ring.cq_tail,
