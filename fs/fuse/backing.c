@@ -25,18 +25,20 @@
 
 /*
  * A write to a file of a mount with max_stack_depth 2 may go on to one with
- * max_stack_depth 1, of the same type, and be protected against the freezing of
- * both. The order is always that one. The names stand in lockdep's reports.
+ * max_stack_depth 1, and from there to one without passthrough, all of the same
+ * type, and be protected against the freezing of each. The order is always that
+ * one, so that each depth has classes of its own.
  */
 static void fuse_backing_set_lock_classes(struct super_block *sb)
 {
-	static struct lock_class_key fuse_stacked_sb_writers[SB_FREEZE_LEVELS];
+	static struct lock_class_key
+		keys[FILESYSTEM_MAX_STACK_DEPTH][SB_FREEZE_LEVELS];
 	int i;
 
 	for (i = 0; i < SB_FREEZE_LEVELS; i++)
 		lockdep_set_class_and_name(&sb->s_writers.rw_sem[i],
-					   &fuse_stacked_sb_writers[i],
-					   "fuse_stacked_sb_writers");
+					   &keys[sb->s_stack_depth - 1][i],
+					   "fuse_sb_writers");
 }
 
 /**
@@ -67,8 +69,7 @@ void fuse_backing_negotiate(struct fuse_mount *fm,
 
 	fc->max_stack_depth = arg->max_stack_depth;
 	fm->sb->s_stack_depth = arg->max_stack_depth;
-	if (fm->sb->s_stack_depth > 1)
-		fuse_backing_set_lock_classes(fm->sb);
+	fuse_backing_set_lock_classes(fm->sb);
 	fc->passthrough = 1;
 }
 
