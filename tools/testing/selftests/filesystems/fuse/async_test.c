@@ -202,11 +202,12 @@ static void queue_exit(struct queue *q)
 	q->in_flight = 0;
 }
 
-#define NEEDS_ROAD(q, road) do { \
-	if (queue_init(q, road)) \
+#define NEEDS_ROAD(q, which) do { \
+	enum road road_ = (which); \
+	if (queue_init(q, road_)) \
 		SKIP(_exit(255), "no %s: %s", \
-		     (road) == IO_SUBMIT ? "io_submit, enable CONFIG_AIO" : \
-					   "io_uring, enable CONFIG_IO_URING", \
+		     road_ == IO_SUBMIT ? "io_submit, enable CONFIG_AIO" : \
+					  "io_uring, enable CONFIG_IO_URING", \
 		     strerror(errno)); \
 } while (0)
 
@@ -761,12 +762,13 @@ static ssize_t runner_join(struct runner *r)
 
 /* Each test also proves that the server was not asked for data [B1]. */
 #define EXPECT_NO_DATA_REQUESTS(f) do { \
-	EXPECT_EQ((f)->reads, test_count(&(f)->env, FUSE_READ)); \
-	EXPECT_EQ(0, test_count(&(f)->env, FUSE_WRITE)); \
+	struct files *f_ = (f); \
+	EXPECT_EQ(f_->reads, test_count(&f_->env, FUSE_READ)); \
+	EXPECT_EQ(0, test_count(&f_->env, FUSE_WRITE)); \
 	/* Truncations may ask. Mainline is found out by io_test */ \
-	if (!test_on_mainline(&(f)->env)) \
-		EXPECT_GE(test_count(&(f)->env, FUSE_SETATTR), \
-			  test_count(&(f)->env, FUSE_GETXATTR)); \
+	if (!test_on_mainline(&f_->env)) \
+		EXPECT_GE(test_count(&f_->env, FUSE_SETATTR), \
+			  test_count(&f_->env, FUSE_GETXATTR)); \
 } while (0)
 
 /* Both roads, buffered and direct. All sizes are multiples of a page. */
@@ -1878,13 +1880,28 @@ static bool as_usual(int set, int usual)
 	       (set & (REFUSED | FAILED)) == (usual & (REFUSED | FAILED));
 }
 
-#define ASSERT_NOWAIT_AS_LOCALLY(f, prepare, op) do { \
-	int usual_ = usual_outcomes(f, prepare, op); \
-	int set_ = outcomes(f, prepare, op, usual_); \
-	ASSERT_EQ(0, usual_ & FAILED); \
-	ASSERT_OR_XFAIL(return, &(f)->env, as_usual(set_, usual_), \
+struct both_outcomes {
+	int usual, set;
+};
+
+static struct both_outcomes nowait_outcomes(struct files *f, prepare_t prepare,
+					    struct op op)
+{
+	struct both_outcomes both;
+
+	both.usual = usual_outcomes(f, prepare, op);
+	both.set = outcomes(f, prepare, op, both.usual);
+	return both;
+}
+
+/* @statement is as in SKIP() */
+#define ASSERT_NOWAIT_AS_LOCALLY(statement, f, prepare, op) do { \
+	struct files *f_ = (f); \
+	struct both_outcomes both_ = nowait_outcomes(f_, prepare, op); \
+	ASSERT_EQ(0, both_.usual & FAILED); \
+	ASSERT_OR_XFAIL(statement, &f_->env, as_usual(both_.set, both_.usual), \
 			"%s without waiting where a local file %s", \
-			outcome_text(set_), outcome_text(usual_)); \
+			outcome_text(both_.set), outcome_text(both_.usual)); \
 } while (0)
 
 TEST_F(nowait, read_of_a_cached_file_is_as_locally)
@@ -1893,7 +1910,7 @@ TEST_F(nowait, read_of_a_cached_file_is_as_locally)
 	struct op op = read_op(-1, f->buf, 4 * PAGE, PAGE);
 
 	op.rwf = RWF_NOWAIT;
-	ASSERT_NOWAIT_AS_LOCALLY(f, be_cached, op);
+	ASSERT_NOWAIT_AS_LOCALLY(return, f, be_cached, op);
 	op.fd = f->fd;
 	memset(f->buf, 0, SIZE);
 	if (run(&f->q, op) == 4 * PAGE)
@@ -1906,7 +1923,7 @@ TEST_F(nowait, read_of_an_uncached_file_is_as_locally)
 	struct op op = read_op(-1, f->buf, 4 * PAGE, PAGE);
 
 	op.rwf = RWF_NOWAIT;
-	ASSERT_NOWAIT_AS_LOCALLY(f, be_uncached, op);
+	ASSERT_NOWAIT_AS_LOCALLY(return, f, be_uncached, op);
 }
 
 TEST_F(nowait, read_at_eof_is_as_locally)
@@ -1915,7 +1932,7 @@ TEST_F(nowait, read_at_eof_is_as_locally)
 	struct op op = read_op(-1, f->buf, PAGE, SIZE);
 
 	op.rwf = RWF_NOWAIT;
-	ASSERT_NOWAIT_AS_LOCALLY(f, be_cached, op);
+	ASSERT_NOWAIT_AS_LOCALLY(return, f, be_cached, op);
 }
 
 TEST_F(nowait, write_over_what_there_is_is_as_locally)
@@ -1925,7 +1942,7 @@ TEST_F(nowait, write_over_what_there_is_is_as_locally)
 	ssize_t n;
 
 	op.rwf = RWF_NOWAIT;
-	ASSERT_NOWAIT_AS_LOCALLY(f, be_written, op);
+	ASSERT_NOWAIT_AS_LOCALLY(return, f, be_written, op);
 	op.fd = f->fd;
 	op.off = 2 * PAGE;
 	n = run(&f->q, op);
@@ -1939,7 +1956,7 @@ TEST_F(nowait, write_behind_the_end_is_as_locally)
 	struct op op = write_op(-1, f->new, PAGE, SIZE);
 
 	op.rwf = RWF_NOWAIT | RWF_APPEND;
-	ASSERT_NOWAIT_AS_LOCALLY(f, be_written, op);
+	ASSERT_NOWAIT_AS_LOCALLY(return, f, be_written, op);
 	EXPECT_EQ(size_of(f->backing_fd), size_of(f->fd));
 }
 
@@ -2048,16 +2065,27 @@ static int needs_worker(struct worker_case *c, int fd, int prepare_fd)
 	return needy >= c->enough;
 }
 
-#define ASSERT_NO_WORKER(c) do { \
-	struct files *f_ = (c)->f; \
-	int usual_ = needs_worker(c, f_->local_fd, f_->local_fd); \
-	int n_ = needs_worker(c, f_->fd, f_->backing_fd); \
-	ASSERT_GT(200, usual_); \
-	ASSERT_GT(200, n_); \
-	ASSERT_OR_XFAIL(return, &f_->env, n_ <= usual_, \
+struct worker_needs {
+	int usual, n;
+};
+
+static struct worker_needs needs_workers(struct worker_case *c)
+{
+	struct files *f = c->f;
+
+	return (struct worker_needs){
+		.usual = needs_worker(c, f->local_fd, f->local_fd),
+		.n = needs_worker(c, f->fd, f->backing_fd),
+	};
+}
+
+/* @statement is as in SKIP() */
+#define ASSERT_NO_MORE_WORKERS(statement, env, found) do { \
+	struct worker_needs needs_ = (found); \
+	ASSERT_GT(200, needs_.usual); \
+	ASSERT_GT(200, needs_.n); \
+	ASSERT_OR_XFAIL(statement, env, needs_.n <= needs_.usual, \
 			"needs a worker thread where a local file needs none"); \
-	if (usual_) \
-		SKIP(return, "a local file needs a worker thread, too"); \
 } while (0)
 
 TEST_F(uring, read_of_a_cached_file_needs_no_worker)
@@ -2068,8 +2096,12 @@ TEST_F(uring, read_of_a_cached_file_needs_no_worker)
 		.enough = TRIES / 2 + 1,
 		.op = read_op(-1, f->buf, 4 * PAGE, 0),
 	};
+	struct worker_needs needs;
 
-	ASSERT_NO_WORKER(&c);
+	needs = needs_workers(&c);
+	ASSERT_NO_MORE_WORKERS(return, &f->env, needs);
+	if (needs.usual)
+		SKIP(return, "a local file needs a worker thread, too");
 }
 
 TEST_F(uring, read_of_an_uncached_file_needs_no_worker)
@@ -2080,8 +2112,12 @@ TEST_F(uring, read_of_an_uncached_file_needs_no_worker)
 		.enough = TRIES / 2 + 1,
 		.op = read_op(-1, f->buf, SIZE, 0),
 	};
+	struct worker_needs needs;
 
-	ASSERT_NO_WORKER(&c);
+	needs = needs_workers(&c);
+	ASSERT_NO_MORE_WORKERS(return, &f->env, needs);
+	if (needs.usual)
+		SKIP(return, "a local file needs a worker thread, too");
 }
 
 TEST_F(uring, write_over_what_there_is_needs_no_worker)
@@ -2092,8 +2128,12 @@ TEST_F(uring, write_over_what_there_is_needs_no_worker)
 		.enough = TRIES,
 		.op = write_op(-1, f->new + PAGE, PAGE, PAGE),
 	};
+	struct worker_needs needs;
 
-	ASSERT_NO_WORKER(&c);
+	needs = needs_workers(&c);
+	ASSERT_NO_MORE_WORKERS(return, &f->env, needs);
+	if (needs.usual)
+		SKIP(return, "a local file needs a worker thread, too");
 	EXPECT_TRUE(has(f, PAGE, f->new + PAGE, PAGE));
 }
 
@@ -2126,28 +2166,30 @@ static bool run_in_hold(struct files *f, struct in_hold *r, struct op op)
 	return true;
 }
 
-#define ASSERT_AS_USUAL_IN_HOLD(f, op) do { \
-	struct in_hold r_; \
-	ASSERT_TRUE(run_in_hold(f, &r_, op)); \
-	if (!r_.usual_ends) \
-		SKIP(return, "the backing file system itself waits"); \
-	ASSERT_OR_XFAIL(return, &(f)->env, r_.n == r_.usual, \
-			"says %zd where the backing file says %zd", \
-			r_.n, r_.usual); \
-} while (0)
-
 TEST_F(nowait, read_does_not_wait_for_the_lock_of_the_backing_inode)
 {
 	struct files *f = &self->f;
+	struct in_hold r;
 
-	ASSERT_AS_USUAL_IN_HOLD(f, read_op(-1, f->buf, PAGE, PAGE));
+	ASSERT_TRUE(run_in_hold(f, &r, read_op(-1, f->buf, PAGE, PAGE)));
+	if (!r.usual_ends)
+		SKIP(return, "the backing file system itself waits");
+	ASSERT_OR_XFAIL(return, &f->env, r.n == r.usual,
+			"says %zd where the backing file says %zd",
+			r.n, r.usual);
 }
 
 TEST_F(nowait, write_does_not_wait_for_the_lock_of_the_backing_inode)
 {
 	struct files *f = &self->f;
+	struct in_hold r;
 
-	ASSERT_AS_USUAL_IN_HOLD(f, write_op(-1, f->new, PAGE, PAGE));
+	ASSERT_TRUE(run_in_hold(f, &r, write_op(-1, f->new, PAGE, PAGE)));
+	if (!r.usual_ends)
+		SKIP(return, "the backing file system itself waits");
+	ASSERT_OR_XFAIL(return, &f->env, r.n == r.usual,
+			"says %zd where the backing file says %zd",
+			r.n, r.usual);
 	EXPECT_TRUE(has(f, PAGE, f->data + PAGE, PAGE));
 }
 
