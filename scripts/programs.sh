@@ -97,7 +97,7 @@ logged programs-disk make_disk
 
 start=$SECONDS
 status=0
-run_vm 2>&1 | tr -d '\r' | tee "$work/test.log" || status=$?
+run_vm 2>&1 | sed -u 's/\r$//' | tee "$work/test.log" || status=$?
 count_results
 [ "$status" = 0 ] || [ "$failed" -gt 0 ] || failure "exit status $status"
 check_console
