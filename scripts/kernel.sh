@@ -77,13 +77,6 @@ if ! flock -n 9; then
 	flock 9
 fi
 
-# It has one option less than the fast kernel: go on from that one's objects
-if [ "$kind" = off ] && [ -z "${CONFIG:-}${FRAGMENT:-}" ] &&
-   [ ! -e "$out/.config" ] && [ -e "$build/fast/vmlinux" ]; then
-	cp -a "$build/fast/." "$out/"
-	rm -f "$out/config.sum"
-fi
-
 say "    configuration: ${CONFIG:-tinyconfig} ${fragments[*]#"$top"/}"
 # Only a changed configuration is made anew, so that builds are incremental
 {
