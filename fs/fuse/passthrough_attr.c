@@ -7,8 +7,10 @@
  * through here (stores to a mapping, the access time that a read may have moved
  * or not) the backing inode is compared with what it was when that was last
  * done: before each use of cached attributes, and when the inode leaves
- * passthrough mode. A backing inode on another FUSE mount learns of its own
- * changes in the same way, and tells by its attr_version.
+ * passthrough mode. Times may be the same after a change, if the clock has not
+ * ticked, so that the size is compared with the one that is cached. A backing
+ * inode on another FUSE mount learns of its own changes in the same way, and
+ * tells by its attr_version.
  *
  * Locking: fi->lock protects fi->backing_attr.
  */
@@ -51,7 +53,6 @@ void fuse_passthrough_attr_begin(struct fuse_inode *fi)
 	struct fuse_inode *below = fuse_backing_fuse_inode(fi);
 
 	fi->backing_attr = (struct fuse_backing_attr) {
-		.size	 = i_size_read(backing_inode),
 		.atime	 = backing_inode->i_atime,
 		.mtime	 = backing_inode->i_mtime,
 		.ctime	 = backing_inode->i_ctime,
@@ -74,13 +75,14 @@ void fuse_passthrough_attr_update(struct fuse_inode *fi)
 	struct fuse_conn *fc = get_fuse_conn(&fi->inode);
 	struct fuse_backing_attr old = fi->backing_attr;
 	struct fuse_backing_attr *new = &fi->backing_attr;
+	loff_t size = i_size_read(fuse_backing_inode(fi));
 	u32 changed = 0;
 
 	fuse_passthrough_attr_begin(fi);
 
 	if (!timespec64_equal(&new->atime, &old.atime))
 		changed |= STATX_ATIME;
-	if (new->size != old.size ||
+	if (size != i_size_read(&fi->inode) ||
 	    !timespec64_equal(&new->mtime, &old.mtime) ||
 	    !timespec64_equal(&new->ctime, &old.ctime))
 		changed |= FUSE_STATX_MODSIZE;
@@ -90,8 +92,8 @@ void fuse_passthrough_attr_update(struct fuse_inode *fi)
 		return;
 
 	/* Replies may be outdated, one after the other, by writes to come */
-	if (new->size != old.size)
-		i_size_write(&fi->inode, new->size);
+	if (size != i_size_read(&fi->inode))
+		i_size_write(&fi->inode, size);
 	fi->attr_version = atomic64_inc_return(&fc->attr_version);
 	fuse_invalidate_attr_mask(&fi->inode, changed);
 }
