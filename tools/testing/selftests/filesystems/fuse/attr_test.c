@@ -158,6 +158,23 @@ TEST_F(attr, after_truncation_is_right)
 	}
 }
 
+/* All within one tick of the clock, if it goes well: no time tells of it */
+TEST_F(attr, of_a_file_truncated_and_made_as_long_again_below_is_new)
+{
+	struct stat st;
+	int i;
+
+	for (i = 0; i < 200; i++) {
+		ASSERT_EQ(0, fstat(self->fd, &st));
+		ASSERT_EQ(0, ftruncate(self->fd, SIZE - 1));
+		ASSERT_EQ(1, pwrite(self->file->fd, "x", 1, SIZE - 1));
+		ASSERT_EQ(0, fstat(self->fd, &st));
+		ASSERT_OR_XFAIL(return, &self->env, st.st_size == SIZE,
+				"shows the old size of an open file");
+	}
+	EXPECT_TRUE(same_attr(&st, self->file->fd));
+}
+
 /* Truncation is ordered by the server, writes are not: the end must be right */
 static int truncate_many_times(void *arg)
 {
