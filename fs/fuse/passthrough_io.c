@@ -227,6 +227,7 @@ static void fuse_passthrough_aio_finish(struct fuse_passthrough_aio *aio)
 
 	fuse_passthrough_aio_end(aio, res);
 	fuse_passthrough_aio_put(aio);
+	fuse_io_end(orig_iocb->ki_filp->private_data);
 	orig_iocb->ki_complete(orig_iocb, res);
 }
 
@@ -258,6 +259,7 @@ static ssize_t fuse_passthrough_aio_submit(struct kiocb *orig_iocb,
 					   struct file *backing_file,
 					   struct iov_iter *iter)
 {
+	struct fuse_file *ff = orig_iocb->ki_filp->private_data;
 	bool nowait = orig_iocb->ki_flags & IOCB_NOWAIT;
 	struct fuse_passthrough_aio *aio;
 	ssize_t ret;
@@ -273,6 +275,7 @@ static ssize_t fuse_passthrough_aio_submit(struct kiocb *orig_iocb,
 	/* Not every caller in the kernel sets IOCB_WRITE */
 	aio->write = iov_iter_rw(iter) == WRITE;
 	refcount_set(&aio->ref, 2);
+	fuse_io_begin(ff);
 
 	ret = -EAGAIN;
 	if (aio->write && !fuse_passthrough_start_write(&aio->iocb))
@@ -296,18 +299,21 @@ out_put:
 		fuse_passthrough_aio_put(aio);
 	fuse_passthrough_aio_put(aio);
 
-	return ret;
+	return fuse_io_submitted(ff, ret);
 }
 
 static ssize_t fuse_passthrough_read_sync(struct kiocb *orig_iocb,
 					  struct file *backing_file,
 					  struct iov_iter *to)
 {
+	struct fuse_file *ff = orig_iocb->ki_filp->private_data;
 	struct kiocb iocb;
 	ssize_t ret;
 
 	fuse_passthrough_init_iocb(&iocb, orig_iocb, backing_file);
+	fuse_io_begin(ff);
 	ret = vfs_iocb_iter_read(backing_file, &iocb, to);
+	fuse_io_end(ff);
 	orig_iocb->ki_pos = iocb.ki_pos;
 
 	return ret;
@@ -317,12 +323,16 @@ static ssize_t fuse_passthrough_write_sync(struct kiocb *orig_iocb,
 					   struct file *backing_file,
 					   struct iov_iter *from)
 {
+	struct fuse_file *ff = orig_iocb->ki_filp->private_data;
 	struct kiocb iocb;
 	ssize_t ret;
 
 	fuse_passthrough_init_iocb(&iocb, orig_iocb, backing_file);
+	fuse_io_begin(ff);
+
+	ret = -EAGAIN;
 	if (!fuse_passthrough_start_write(&iocb))
-		return -EAGAIN;
+		goto out_end;
 
 	ret = vfs_iocb_iter_write(backing_file, &iocb, from);
 	file_end_write(backing_file);
@@ -330,6 +340,8 @@ static ssize_t fuse_passthrough_write_sync(struct kiocb *orig_iocb,
 	fuse_passthrough_attr_written(file_inode(orig_iocb->ki_filp),
 				      iocb.ki_pos, ret);
 
+out_end:
+	fuse_io_end(ff);
 	return ret;
 }
 
@@ -439,8 +451,10 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
 		return ret;
 
 	old_cred = fuse_passthrough_override_creds(in);
+	fuse_io_begin(in->private_data);
 	ret = backing_file->f_op->splice_read(backing_file, ppos, pipe, len,
 					      flags);
+	fuse_io_end(in->private_data);
 	revert_creds(old_cred);
 
 	return ret;
@@ -483,10 +497,12 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 		return ret;
 
 	old_cred = fuse_passthrough_override_creds(out);
+	fuse_io_begin(out->private_data);
 	file_start_write(backing_file);
 	ret = backing_file->f_op->splice_write(pipe, backing_file, ppos, len,
 					       flags);
 	file_end_write(backing_file);
+	fuse_io_end(out->private_data);
 	revert_creds(old_cred);
 
 	fuse_passthrough_attr_written(file_inode(out), *ppos, ret);

@@ -12,7 +12,8 @@
  * neutral inode, or is refused. fi->io_opens lists the opens that keep the mode;
  * the last one to leave ends it. An open that was closed already, but whose last
  * reference is still on its way to ->release(), does no I/O any more. It is made
- * to leave when it would be in the way of another.
+ * to leave when it would be in the way of another. If what is left of it are the
+ * references of reads and writes under way, the other waits for their end.
  *
  * Ownership: fi->backing is owned by the inode for as long as it is in
  * passthrough mode. ff->backing_file is owned by the open file, from
@@ -21,8 +22,8 @@
  * leaves its mode, when the file is closed and its last mapping is gone.
  *
  * Locking: fi->lock protects fi->io_mode, fi->io_opens, fi->backing, and
- * ff->io_entry and ff->user_file of the opens on the list. The other fields of
- * the open file are constant while it can be used.
+ * ff->io_entry and ff->user_file of the opens on the list. ff->io_count is atomic.
+ * The other fields of the open file are constant while it can be used.
  */
 
 #include "fuse_i.h"
@@ -30,6 +31,7 @@
 #include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/pagemap.h>
+#include <linux/wait.h>
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/fuse.h>
@@ -42,6 +44,16 @@
 /* What the backing file can do without blocking, the FUSE file can, too */
 #define FUSE_PASSTHROUGH_FMODE \
 	(FMODE_NOWAIT | FMODE_BUF_RASYNC | FMODE_BUF_WASYNC)
+
+/*
+ * How long, in jiffies, an open waits for the last steps of another that may
+ * have been closed: from the end of its I/O until its release, for which it has
+ * to run. Nothing but an open that is going to be refused takes that long.
+ */
+#define FUSE_IO_GRACE	(HZ / 20)
+
+/* Opens that wait for the end of another; few, so that one queue does for all */
+static DECLARE_WAIT_QUEUE_HEAD(fuse_io_waitq);
 
 /* Says why, where a server's author can see it. The user gets EIO. */
 static int fuse_passthrough_refuse(struct fuse_file *ff, const char *reason,
@@ -107,6 +119,23 @@ static void fuse_io_leave(struct fuse_inode *fi, struct fuse_file *ff)
 		fuse_passthrough_attr_update(fi);
 	fuse_backing_put(fi->backing);
 	fi->backing = NULL;
+	if (waitqueue_active(&fuse_io_waitq))
+		wake_up_all(&fuse_io_waitq);
+}
+
+/**
+ * fuse_io_end() - the end of what fuse_io_begin() is the beginning of
+ * @ff: open file, which the caller has a reference to through its user_file
+ *
+ * Context: any, interrupts included
+ */
+void fuse_io_end(struct fuse_file *ff)
+{
+	atomic_dec(&ff->io_count);
+	/* Pairs with the barrier in prepare_to_wait_event() */
+	smp_mb__after_atomic();
+	if (waitqueue_active(&fuse_io_waitq))
+		wake_up_all(&fuse_io_waitq);
 }
 
 /*
@@ -126,6 +155,17 @@ static bool fuse_io_is_over(struct fuse_file *ff)
 	       file_count(ff->backing_file) <= (ff->user_file ? 1 : 0);
 }
 
+/*
+ * Has the file been closed, so that nobody but reads and writes under way has a
+ * reference to it? Others who have one for a moment, and I/O that begins or ends
+ * just now, can make this wrong, either way.
+ */
+static bool fuse_io_is_ending(struct fuse_file *ff)
+{
+	return ff->user_file &&
+	       file_count(ff->user_file) <= atomic_read(&ff->io_count);
+}
+
 static void fuse_io_leave_closed(struct fuse_inode *fi)
 {
 	struct fuse_file *ff;
@@ -140,16 +180,71 @@ static void fuse_io_leave_closed(struct fuse_inode *fi)
 static const char *fuse_passthrough_conflict(struct fuse_inode *fi,
 					     struct fuse_backing *fb)
 {
+	lockdep_assert_held(&fi->lock);
+
 	if (fi->io_mode == FUSE_IO_CACHED)
 		return "inode has cached opens";
-
-	if (!fb && !fi->backing)
-		return "backing id is zero and the inode has no backing file";
 
 	if (fb && fi->backing && !fuse_backing_same_inode(fb, fi->backing))
 		return "inode has another backing file";
 
 	return NULL;
+}
+
+/* What becomes of the opens that are in the way of another */
+enum fuse_io_conflict {
+	FUSE_IO_CONFLICT_NONE,
+	FUSE_IO_CONFLICT_ENDS,	/* together with I/O that is under way */
+	FUSE_IO_CONFLICT_STAYS,
+};
+
+static enum fuse_io_conflict fuse_io_look(struct fuse_inode *fi,
+					  struct fuse_backing *fb)
+{
+	enum fuse_io_conflict conflict = FUSE_IO_CONFLICT_NONE;
+	struct fuse_file *ff;
+
+	spin_lock(&fi->lock);
+	fuse_io_leave_closed(fi);
+	if (fuse_passthrough_conflict(fi, fb)) {
+		conflict = FUSE_IO_CONFLICT_ENDS;
+		hlist_for_each_entry(ff, &fi->io_opens, io_entry) {
+			if (!fuse_io_is_ending(ff))
+				conflict = FUSE_IO_CONFLICT_STAYS;
+		}
+	}
+	spin_unlock(&fi->lock);
+
+	return conflict;
+}
+
+/*
+ * Waits for the end of opens that are in the way of another with @fb, if they
+ * have been closed. What looks like an fd's reference may be that of I/O which
+ * has just ended, so that the wait for I/O, even if there is none, is followed by
+ * a short one for the release.
+ *
+ * Returns 1 if nothing is in the way any more, 0 if something stays there, or
+ * -ERESTARTSYS if the task is being killed.
+ */
+static long fuse_io_wait(struct fuse_inode *fi, struct fuse_backing *fb)
+{
+	long ret;
+
+	do {
+		ret = wait_event_killable(fuse_io_waitq,
+				fuse_io_look(fi, fb) != FUSE_IO_CONFLICT_ENDS);
+		if (ret)
+			return ret;
+
+		ret = wait_event_killable_timeout(fuse_io_waitq,
+				fuse_io_look(fi, fb) == FUSE_IO_CONFLICT_NONE,
+				FUSE_IO_GRACE);
+		if (ret)
+			return ret < 0 ? ret : 1;
+	} while (fuse_io_look(fi, fb) == FUSE_IO_CONFLICT_ENDS);
+
+	return 0;
 }
 
 /*
@@ -167,12 +262,11 @@ static const char *fuse_passthrough_enter(struct fuse_inode *fi,
 	lockdep_assert_held(&fi->lock);
 
 	conflict = fuse_passthrough_conflict(fi, fb);
-	if (conflict) {
-		fuse_io_leave_closed(fi);
-		conflict = fuse_passthrough_conflict(fi, fb);
-	}
 	if (conflict)
 		return conflict;
+
+	if (!fb && !fi->backing)
+		return "backing id is zero and the inode has no backing file";
 
 	if (!fb) {
 		*fbp = fuse_backing_get(fi->backing);
@@ -283,6 +377,20 @@ out_leave:
 	return fuse_passthrough_refuse(ff, "cannot open the backing file", err);
 }
 
+static const char *fuse_passthrough_begin(struct fuse_inode *fi,
+					  struct fuse_file *ff,
+					  struct file *file,
+					  struct fuse_backing **fbp)
+{
+	const char *conflict;
+
+	spin_lock(&fi->lock);
+	conflict = fuse_passthrough_enter(fi, ff, file, fbp);
+	spin_unlock(&fi->lock);
+
+	return conflict;
+}
+
 static int fuse_passthrough_open_backing(struct inode *inode, struct file *file)
 {
 	struct fuse_inode *fi = get_fuse_inode(inode);
@@ -301,9 +409,9 @@ static int fuse_passthrough_open_backing(struct inode *inode, struct file *file)
 						       -ENOENT);
 	}
 
-	spin_lock(&fi->lock);
-	reason = fuse_passthrough_enter(fi, ff, file, &fb);
-	spin_unlock(&fi->lock);
+	reason = fuse_passthrough_begin(fi, ff, file, &fb);
+	if (reason && fuse_io_wait(fi, fb) > 0)
+		reason = fuse_passthrough_begin(fi, ff, file, &fb);
 	if (reason) {
 		fuse_backing_put(fb);
 		return fuse_passthrough_refuse(ff, reason, -EBUSY);

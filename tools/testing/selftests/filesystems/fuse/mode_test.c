@@ -18,6 +18,7 @@
 #include "../../kselftest_harness.h"
 
 #define SIZE	8192
+#define SECONDS	10	/* that nothing takes which does not wait */
 
 FIXTURE(modes)
 {
@@ -851,6 +852,192 @@ static void *open_it(void *arg)
 	opener->fd = test_open(opener->file, O_RDWR);
 	opener->err = errno;
 	return NULL;
+}
+
+/*
+ * A file that has been closed while a read of another thread was under way, to
+ * which the server takes its time: the mode goes on until that has ended, and
+ * the open waits for it.
+ */
+
+FIXTURE(reading)
+{
+	struct test_env env;
+	struct test_file *file;
+	enum way way;		/* of reading */
+	int fd;			/* cached */
+	pthread_t reader;	/* 0: there is none */
+};
+
+static bool hold_reads(struct test_env *env, struct fuse_req *req)
+{
+	struct test_file *file = &env->file[0];
+
+	if (req->in->opcode != FUSE_READ)
+		return false;
+	sem_post(&file->arrived);
+	while (sem_wait(&file->go) && errno == EINTR)
+		;
+	sem_post(&file->go);
+	return false;
+}
+
+FIXTURE_VARIANT(reading)
+{
+	enum way way;
+	int flags;
+	uint32_t open_flags;	/* of the open that comes then */
+};
+
+FIXTURE_VARIANT_ADD(reading, read)
+{
+	.way = PLAIN,
+	.open_flags = FOPEN_PASSTHROUGH,
+};
+
+FIXTURE_VARIANT_ADD(reading, read_and_keep_cache)
+{
+	.way = PLAIN,
+	.open_flags = FOPEN_PASSTHROUGH | FOPEN_KEEP_CACHE,
+};
+
+FIXTURE_VARIANT_ADD(reading, splice)
+{
+	.way = SPLICE,
+	.open_flags = FOPEN_PASSTHROUGH,
+};
+
+/* The file is kept by what has been submitted alone */
+FIXTURE_VARIANT_ADD(reading, direct_aio)
+{
+	.way = AIO,
+	.flags = O_DIRECT,
+	.open_flags = FOPEN_PASSTHROUGH,
+};
+
+static void *read_a_page(void *arg)
+{
+	FIXTURE_DATA(reading) *self = arg;
+	void *page = aligned_alloc(4096, 4096);
+	ssize_t done;
+
+	done = page ? do_read(self->way, self->fd, page, 4096, 0) : -ENOMEM;
+	free(page);
+	return (void *)(done == 4096 ? 0L : 1L);
+}
+
+FIXTURE_SETUP(reading)
+{
+	struct test_env *env = &self->env;
+	static char data[SIZE];
+
+	ASSERT_EQ(0, test_setup(env));
+	env->config.threads = 2;
+	env->config.init_flags |= FUSE_ASYNC_DIO;
+	env->hook = hold_reads;
+	ASSERT_EQ(0, test_start(env));
+	TEST_NEEDS_PASSTHROUGH(env);
+	self->file = test_add_file(env, "file", data, SIZE);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+	self->file->open_flags = 0;
+	self->way = variant->way;
+	if (variant->way == AIO && !test_has_aio())
+		SKIP(_exit(255), "no io_submit: enable CONFIG_AIO");
+	self->fd = test_open(self->file, O_RDWR | variant->flags);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, pthread_create(&self->reader, NULL, read_a_page, self));
+	ASSERT_EQ(0, sem_wait(&self->file->arrived));
+	self->file->open_flags = variant->open_flags;
+}
+
+/* Was it read? */
+static bool end_read(struct test_file *file, pthread_t *reader)
+{
+	void *ret = (void *)1;
+
+	sem_post(&file->go);
+	if (*reader)
+		pthread_join(*reader, &ret);
+	*reader = 0;
+	return !ret;
+}
+
+FIXTURE_TEARDOWN(reading)
+{
+	if (self->file)
+		end_read(self->file, &self->reader);
+	test_teardown(&self->env);
+}
+
+TEST_F(reading, a_closed_file_makes_an_open_wait)
+{
+	struct opener opener = { .file = self->file, .fd = -1 };
+	char c;
+
+	ASSERT_EQ(0, close(self->fd));
+	ASSERT_EQ(0, pthread_create(&opener.thread, NULL, open_it, &opener));
+	/* So that it has begun to wait; if it has not, this shows less */
+	usleep(200000);
+	EXPECT_TRUE(end_read(self->file, &self->reader));
+	ASSERT_EQ(0, pthread_join(opener.thread, NULL));
+	ASSERT_OR_XFAIL(return, &self->env, opener.fd >= 0,
+			"refuses an open after another was closed with %s [B8]",
+			strerror(opener.err));
+	EXPECT_EQ(1, pread(opener.fd, &c, 1, 0));
+	EXPECT_EQ(1, test_count(&self->env, FUSE_READ));
+	EXPECT_EQ(0, close(opener.fd));
+}
+
+/* Its exit status; -1 if a signal ended it; -2 if it does not end */
+static int wait_in_time(pid_t pid)
+{
+	int i, status;
+
+	for (i = 0; i < SECONDS * 100; i++) {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+		usleep(10000);
+	}
+	return -2;
+}
+
+TEST_F(reading, an_open_that_waits_can_be_killed)
+{
+	int fd = self->fd;
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid) {
+		close(self->fd);
+		fd = test_open(self->file, O_RDWR);
+		_exit(fd < 0 ? errno : 0);
+	}
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(0, close(fd));
+	usleep(300000);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	status = wait_in_time(pid);
+	ASSERT_NE(-2, status);
+	EXPECT_TRUE(end_read(self->file, &self->reader));
+	ASSERT_OR_XFAIL(return, &self->env, status == -1,
+			"refuses an open after another was closed with %s [B8]",
+			strerror(status));
+}
+
+/* Nobody has closed it */
+TEST_F(reading, an_open_file_refuses_the_other_mode)
+{
+	struct opener opener = { .file = self->file, .fd = -1 };
+
+	ASSERT_EQ(0, pthread_create(&opener.thread, NULL, open_it, &opener));
+	usleep(100000);
+	EXPECT_TRUE(end_read(self->file, &self->reader));
+	ASSERT_EQ(0, pthread_join(opener.thread, NULL));
+	EXPECT_EQ(-1, opener.fd);
+	EXPECT_EQ(EIO, opener.err);
+	EXPECT_EQ(0, close(self->fd));
 }
 
 /*
