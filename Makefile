@@ -22,9 +22,11 @@ OPS ?=
 SEED ?=
 OPS_FAST ?= 200000
 OPS_DEBUG ?= 20000
+RACE_ROUNDS ?=
+RACE_SECONDS ?=
 
 export BUILD BASE FORCE CONFIG FRAGMENT TESTS FS KERNEL SMP MEM QEMU_ARGS JOBS
-export CMD PROGRAMS OPS SEED OPS_FAST OPS_DEBUG
+export CMD PROGRAMS OPS SEED OPS_FAST OPS_DEBUG RACE_ROUNDS RACE_SECONDS
 
 # Not exported empty: the scripts have their own defaults
 ifneq ($(LIMIT),)
@@ -65,6 +67,8 @@ help:
 	@echo '              torture: all of them unless given)'
 	@echo '  OPS=$(OPS) SEED=$(SEED)   of data_test: operations (empty: 5000), start of its random numbers'
 	@echo '  OPS_FAST=$(OPS_FAST) OPS_DEBUG=$(OPS_DEBUG)   of make torture: operations on each kernel (0: none)'
+	@echo '  RACE_ROUNDS=$(RACE_ROUNDS) RACE_SECONDS=$(RACE_SECONDS)   bounds of each test that races (empty: some seconds;'
+	@echo '              make torture: 100000 rounds, 60 s)'
 	@echo '  KERNEL=$(KERNEL)        bzImage to boot (empty: that of KIND)'
 	@echo '  SMP=$(SMP) MEM=$(MEM) QEMU_ARGS=$(QEMU_ARGS) LIMIT=$(LIMIT)   the VM: CPUs, memory, more, seconds'
 	@echo '  JOBS=$(JOBS) BUILD=$(BUILD)   parallel jobs, build folder'

@@ -5,7 +5,8 @@
 #
 # KIND=fast|debug|off is the kernel, TESTS="a_test b_test" picks some, FS=ext4,
 # xfs, btrfs, tmpfs or overlay (on ext4) is where the backing files lie. OPS= is how
-# many operations data_test makes, SEED= makes it repeat a run. Ends with the counts.
+# many operations data_test makes, SEED= makes it repeat a run. RACE_ROUNDS= and
+# RACE_SECONDS= are the bounds of each test that races. Ends with the counts.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/qemu.sh"
@@ -14,8 +15,10 @@ kind=${KIND:-debug}
 fs=${FS:-ext4}
 ops=${OPS:-}
 seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
-# data_test is slowest, and gives up earlier
-timeout=$((${ops:-0} / 5 + 600))
+race_rounds=${RACE_ROUNDS:-}
+race_seconds=${RACE_SECONDS:-}
+# data_test is slowest, and gives up earlier; a program has up to 40 races
+timeout=$((${ops:-0} / 5 + ${race_seconds:-0} * 40 + 600))
 limit=${LIMIT:-$((timeout + 1800))}
 kernel=$build/$kind/arch/x86/boot/bzImage
 work=$build/kselftest-$kind-$fs
@@ -68,6 +71,8 @@ say "timeout=$timeout" >"$work/root/kselftest/filesystems/fuse/settings"
 	say "export FUSE_TEST_DIR=/mnt/$fs/fuse-test"
 	[ -z "$ops" ] || say "export FUSE_DATA_OPS=$ops"
 	say "export FUSE_DATA_SEED=$seed"
+	[ -z "$race_rounds" ] || say "export FUSE_RACE_ROUNDS=$race_rounds"
+	[ -z "$race_seconds" ] || say "export FUSE_RACE_SECONDS=$race_seconds"
 	say "RIG_ARGS='${args[*]}'"
 } >"$work/root/run.conf"
 pack_root "$work/root"

@@ -503,9 +503,9 @@ static int mount_fusectl(void)
 	return errno == EBUSY ? 0 : -1;
 }
 
-int fuse_server_abort(struct fuse_server *srv)
+static int abort_connection(dev_t st_dev)
 {
-	unsigned int min = srv->st_dev & 0xffffffff;
+	unsigned int min = st_dev & 0xffffffff;
 	char path[128];
 	int fd, ret;
 
@@ -519,6 +519,18 @@ int fuse_server_abort(struct fuse_server *srv)
 	ret = write(fd, "1", 1) == 1 ? 0 : -1;
 	close(fd);
 	return ret;
+}
+
+int fuse_server_abort(struct fuse_server *srv)
+{
+	return abort_connection(srv->st_dev);
+}
+
+int fuse_mount_abort(const char *dir)
+{
+	dev_t st_dev;
+
+	return find_st_dev(dir, &st_dev) ? -1 : abort_connection(st_dev);
 }
 
 int fuse_server_wait(struct fuse_server *srv)

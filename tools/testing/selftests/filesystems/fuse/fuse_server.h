@@ -73,6 +73,8 @@ void fuse_server_stop(struct fuse_server *srv);
 void fuse_server_kill(struct fuse_server *srv);
 /* Writes to /sys/fs/fuse/connections/N/abort. 0, or -1 with errno set. */
 int fuse_server_abort(struct fuse_server *srv);
+/* The same for the mount at @dir, whoever serves it. */
+int fuse_mount_abort(const char *dir);
 /* Runs until the file system is unmounted (for servers in the foreground). */
 int fuse_server_wait(struct fuse_server *srv);
 

@@ -650,12 +650,18 @@ int test_setup(struct test_env *env)
 	return 0;
 }
 
+int test_restart(struct test_env *env)
+{
+	fuse_server_stop(env->srv);
+	env->srv = fuse_server_start(&env->config, env->mnt);
+	return env->srv ? 0 : -1;
+}
+
 int test_start(struct test_env *env)
 {
 	pthread_t thread;
 
-	env->srv = fuse_server_start(&env->config, env->mnt);
-	if (!env->srv)
+	if (test_restart(env))
 		return -1;
 	if (!pthread_create(&thread, NULL, watchdog, env))
 		pthread_detach(thread);
@@ -1046,6 +1052,97 @@ int test_cached_bytes(struct test_file *file, off_t off, uint32_t len)
 		n = __atomic_load_n(&env->retrieved, __ATOMIC_ACQUIRE);
 	}
 	return n;
+}
+
+/* Rounds */
+
+static double number_in(const char *variable, double usual)
+{
+	const char *value = getenv(variable);
+	double number = value && *value ? strtod(value, NULL) : 0;
+
+	return number > 0 ? number : usual;
+}
+
+double test_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+void test_sleep_ms(long ms)
+{
+	sleep_ms(ms);
+}
+
+void test_rounds_begin(struct test_rounds *rounds, struct test_env *env,
+		       double usual_seconds)
+{
+	double seconds = number_in("FUSE_RACE_SECONDS", usual_seconds);
+
+	rounds->max = number_in("FUSE_RACE_ROUNDS", TEST_USUAL_ROUNDS);
+	rounds->done = 0;
+	rounds->stop = false;
+	rounds->begin = test_now();
+	rounds->end = rounds->begin + seconds;
+	env->time_limit = seconds + 2 * WATCHDOG_SECONDS;
+}
+
+bool test_rounds_go_on(const struct test_rounds *rounds)
+{
+	return !__atomic_load_n(&rounds->stop, __ATOMIC_RELAXED) &&
+	       test_now() < rounds->end;
+}
+
+void test_rounds_stop(struct test_rounds *rounds)
+{
+	__atomic_store_n(&rounds->stop, true, __ATOMIC_RELAXED);
+}
+
+bool test_rounds_next(struct test_rounds *rounds)
+{
+	if (!test_rounds_go_on(rounds))
+		return false;
+	if (__atomic_fetch_add(&rounds->done, 1, __ATOMIC_RELAXED) <
+	    rounds->max)
+		return true;
+	__atomic_fetch_sub(&rounds->done, 1, __ATOMIC_RELAXED);
+	return false;
+}
+
+double test_rounds_seconds(const struct test_rounds *rounds)
+{
+	return test_now() - rounds->begin;
+}
+
+bool test_uniform(const char *buf, size_t len)
+{
+	return !len || !memcmp(buf, buf + 1, len - 1);
+}
+
+bool test_all_released(struct test_file *file)
+{
+	int i, opens;
+
+	for (i = 0; i < 1000; i++) {
+		opens = test_opens(file);
+		if (opens == test_releases(file))
+			return true;
+		sleep_ms(10);
+	}
+	printf("# %s: %d opens, %d releases\n", file->name, opens,
+	       test_releases(file));
+	return false;
+}
+
+int test_bind_backing(struct test_env *env, char path[PATH_MAX])
+{
+	test_pathf(path, "%s/pinned", env->dir);
+	if (mkdir(path, 0755))
+		return -1;
+	return mount(env->backing, path, NULL, MS_BIND, NULL);
 }
 
 /* Other processes */

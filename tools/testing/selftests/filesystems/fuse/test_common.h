@@ -95,7 +95,9 @@ struct test_env {
 int test_setup(struct test_env *env);
 /* Starts the server. 0, or -1 with errno set. */
 int test_start(struct test_env *env);
-/* Fits any state that the two above and the test left. */
+/* Stops the server, if there is one, and starts it again. 0, or -1 */
+int test_restart(struct test_env *env);
+/* Fits any state that the above and the test left. */
 void test_teardown(struct test_env *env);
 /* Closes the server's fds on the backing files. */
 void test_close_backing(struct test_env *env);
@@ -177,6 +179,46 @@ int test_notify(struct test_env *env, int code, const void *arg, size_t len,
  * the FUSE page cache. Asks by FUSE_NOTIFY_RETRIEVE; -1 if that fails.
  */
 int test_cached_bytes(struct test_file *file, off_t off, uint32_t len);
+
+/*
+ * Tests that go round and round: until FUSE_RACE_ROUNDS rounds are done, or
+ * FUSE_RACE_SECONDS seconds have gone, or what is usual.
+ */
+#define TEST_USUAL_ROUNDS	5000
+/* The harness' limit, for as many seconds as may be asked for */
+#define TEST_RACE_TIMEOUT	(24 * 60 * 60)
+
+struct test_rounds {
+	long max;
+	long done;
+	double begin;
+	double end;
+	bool stop;	/* there are to be no more */
+};
+
+/* To be called after test_setup(), because it also sets env->time_limit */
+void test_rounds_begin(struct test_rounds *rounds, struct test_env *env,
+		       double usual_seconds);
+/* Is there to be another round? Any thread may ask. */
+bool test_rounds_next(struct test_rounds *rounds);
+/* The same for a thread whose rounds are not counted */
+bool test_rounds_go_on(const struct test_rounds *rounds);
+void test_rounds_stop(struct test_rounds *rounds);
+/* Seconds so far */
+double test_rounds_seconds(const struct test_rounds *rounds);
+
+/* Seconds on a clock that is never set */
+double test_now(void);
+void test_sleep_ms(long ms);
+/* Every byte of the buffer is the same */
+bool test_uniform(const char *buf, size_t len);
+/*
+ * Waits until all opens of a file that succeeded, or that the kernel refused,
+ * have been released. False if they are not.
+ */
+bool test_all_released(struct test_file *file);
+/* Another mount of the backing directory: busy if and only if a file is in use */
+int test_bind_backing(struct test_env *env, char path[PATH_MAX]);
 
 /* Runs @fn in a child. Its return value (0 to 254), or 255 if it died. */
 int test_in_child(int (*fn)(void *arg), void *arg);
