@@ -58,7 +58,7 @@ help:
 	@echo 'Variables, with their current values:'
 	@echo '  BASE=$(BASE)        version of linux-source-6.1 (empty: what is there, else the newest)'
 	@echo '  FORCE=$(FORCE)        1: make tree and make save throw away edits on the other side'
-	@echo '  KIND=$(KIND)        kernel: fast, debug or off (make kselftest: debug unless given)'
+	@echo '  KIND=$(KIND)        kernel: fast, debug, kcsan or off (make kselftest: debug unless given)'
 	@echo '  CONFIG=$(CONFIG)        configuration file to build instead of the rig'"'"'s'
 	@echo '  FRAGMENT=$(FRAGMENT)        configuration fragment to merge last'
 	@echo '  TESTS=$(TESTS)        test programs to run (empty: all)'

@@ -29,6 +29,9 @@ esac
 [ -e "$kernel" ] ||
 	die "there is no kernel $kernel; run 'make kernel KIND=$kind'"
 
+# KCSAN's reports are warnings, and most are of other code (see kcsan.sh)
+[ "$kind" != kcsan ] || APPEND="${APPEND:-} panic_on_warn=0"
+
 make_disk()
 {
 	local image=$work/$1.img

@@ -51,7 +51,8 @@ bad_lines()
 {
 	local list=$top/scripts/console-bad.txt
 
-	grep -a -n -E -f <(grep -v -e '^#' -e '^!' -e '^$' "$list") "$1" |
+	grep -a -n -E -f <(grep -v -e '^#' -e '^!' -e '^$' "$list") \
+		<("$top/scripts/kcsan.sh" "$1") |
 		grep -a -v -E -f <(sed -n 's/^!//p' "$list") | head -n 5 || true
 }
 
