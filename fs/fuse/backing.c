@@ -70,7 +70,8 @@ void fuse_backing_negotiate(struct fuse_mount *fm,
 	fc->max_stack_depth = arg->max_stack_depth;
 	fm->sb->s_stack_depth = arg->max_stack_depth;
 	fuse_backing_set_lock_classes(fm->sb);
-	fc->passthrough = 1;
+	/* Pairs with fuse_backing_allowed() */
+	smp_store_release(&fc->passthrough, true);
 }
 
 static struct fuse_backing *fuse_backing_alloc(struct file *file)
@@ -200,7 +201,11 @@ struct file *fuse_backing_open_file(struct fuse_backing *fb,
 
 static bool fuse_backing_allowed(struct fuse_conn *fc)
 {
-	return fc->passthrough && capable(CAP_SYS_ADMIN);
+	/*
+	 * The server may ask while its reply to INIT is under way. If it gets
+	 * ahead of that, max_stack_depth must be there, too.
+	 */
+	return smp_load_acquire(&fc->passthrough) && capable(CAP_SYS_ADMIN);
 }
 
 static int fuse_backing_check_file(struct fuse_conn *fc, struct file *file)

@@ -41,6 +41,15 @@ static struct fuse_inode *fuse_backing_fuse_inode(struct fuse_inode *fi)
 	return get_fuse_inode(backing_inode);
 }
 
+static struct timespec64 fuse_backing_time(const struct timespec64 *time)
+{
+	/*
+	 * No lock protects an inode's times. If one is read while it changes, it
+	 * is found to be another one the next time.
+	 */
+	return data_race(*time);
+}
+
 /**
  * fuse_passthrough_attr_begin() - remember what the backing inode is like
  * @fi: FUSE inode that enters passthrough mode
@@ -53,9 +62,9 @@ void fuse_passthrough_attr_begin(struct fuse_inode *fi)
 	struct fuse_inode *below = fuse_backing_fuse_inode(fi);
 
 	fi->backing_attr = (struct fuse_backing_attr) {
-		.atime	 = backing_inode->i_atime,
-		.mtime	 = backing_inode->i_mtime,
-		.ctime	 = backing_inode->i_ctime,
+		.atime	 = fuse_backing_time(&backing_inode->i_atime),
+		.mtime	 = fuse_backing_time(&backing_inode->i_mtime),
+		.ctime	 = fuse_backing_time(&backing_inode->i_ctime),
 		.version = below ? READ_ONCE(below->attr_version) : 0,
 		.stale	 = below && READ_ONCE(below->inval_mask),
 	};

@@ -50,7 +50,7 @@ static int fuse_passthrough_change_flags(struct file *backing_file,
 					 unsigned int flags)
 {
 	/* As setfl() would have done, had it known the backing inode */
-	if (((flags ^ backing_file->f_flags) & O_APPEND) &&
+	if (((flags ^ READ_ONCE(backing_file->f_flags)) & O_APPEND) &&
 	    IS_APPEND(file_inode(backing_file)))
 		return -EPERM;
 
@@ -58,8 +58,10 @@ static int fuse_passthrough_change_flags(struct file *backing_file,
 		return -EINVAL;
 
 	spin_lock(&backing_file->f_lock);
-	backing_file->f_flags =
-		(backing_file->f_flags & ~FUSE_PASSTHROUGH_SETFL_FLAGS) | flags;
+	/* Others may be looking whether they have anything to change */
+	WRITE_ONCE(backing_file->f_flags,
+		   (backing_file->f_flags & ~FUSE_PASSTHROUGH_SETFL_FLAGS) |
+		   flags);
 	backing_file->f_iocb_flags = iocb_flags(backing_file);
 	spin_unlock(&backing_file->f_lock);
 
@@ -73,14 +75,15 @@ static int fuse_passthrough_change_flags(struct file *backing_file,
 static int fuse_passthrough_sync_flags(struct file *file,
 				       struct file *backing_file)
 {
-	unsigned int flags = file->f_flags;
+	/* fcntl() may be changing them, in which case either will do */
+	unsigned int flags = data_race(file->f_flags);
 
 	if (file->f_path.mnt->mnt_flags & MNT_NOATIME)
 		flags |= O_NOATIME;
 	flags &= FUSE_PASSTHROUGH_SETFL_FLAGS;
 
-	if (likely((backing_file->f_flags & FUSE_PASSTHROUGH_SETFL_FLAGS) ==
-		   flags))
+	if (likely((READ_ONCE(backing_file->f_flags) &
+		    FUSE_PASSTHROUGH_SETFL_FLAGS) == flags))
 		return 0;
 
 	return fuse_passthrough_change_flags(backing_file, flags);

@@ -118,7 +118,8 @@ static void fuse_io_leave(struct fuse_inode *fi, struct fuse_file *ff)
 	if (fi->backing)
 		fuse_passthrough_attr_update(fi);
 	fuse_backing_put(fi->backing);
-	fi->backing = NULL;
+	/* fuse_inode_passthrough() looks at it without the lock */
+	WRITE_ONCE(fi->backing, NULL);
 	if (waitqueue_active(&fuse_io_waitq))
 		wake_up_all(&fuse_io_waitq);
 }
@@ -271,7 +272,7 @@ static const char *fuse_passthrough_enter(struct fuse_inode *fi,
 	if (!fb) {
 		*fbp = fuse_backing_get(fi->backing);
 	} else if (!fi->backing) {
-		fi->backing = fuse_backing_get(fb);
+		WRITE_ONCE(fi->backing, fuse_backing_get(fb));
 		fuse_passthrough_attr_begin(fi);
 	}
 
