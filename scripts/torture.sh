@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The data checker for long, on the fast and the debug kernel and on every backing
-# file system. The last line is the verdict.
+# file system, and the tests that race for long, on the debug kernel and on the one
+# with KCSAN. The last line is the verdict.
 #
 # OPS_FAST=200000 and OPS_DEBUG=20000 are how many operations are made on each of
 # them, 0 leaves the kernel out. FS="ext4 xfs" picks file systems, SEED= repeats.
+# RACE_ROUNDS=100000 and RACE_SECONDS=20 bound each test that races, of which there
+# are about 50; they run on the first of the file systems; 0 leaves them out.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -13,6 +16,10 @@ kinds=(fast debug)
 declare -A ops=([fast]=${OPS_FAST:-200000} [debug]=${OPS_DEBUG:-20000})
 read -r -a filesystems <<<"${FS:-ext4 xfs btrfs tmpfs overlay}"
 seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
+race_kinds=(debug kcsan)
+race_tests='race_test teardown_test backing_fs_test'
+race_rounds=${RACE_ROUNDS:-100000}
+race_seconds=${RACE_SECONDS:-20}
 logs=$build/torture
 
 passed=0
@@ -27,7 +34,16 @@ for kind in "${kinds[@]}"; do
 		die "'${ops[$kind]}' is no number of operations"
 	[ "${ops[$kind]}" = 0 ] || wanted+=("$kind")
 done
-phases=$((2 + ${#wanted[@]} * (1 + ${#filesystems[@]})))
+[[ $race_rounds$race_seconds =~ ^[0-9]+$ ]] ||
+	die "'$race_rounds' rounds, '$race_seconds' s: not both are numbers"
+if [ "$race_rounds" = 0 ] || [ "$race_seconds" = 0 ]; then
+	race_kinds=()
+fi
+# Those of either, each of them once
+read -r -a kernels < <(printf '%s\n' "${wanted[@]}" "${race_kinds[@]}" |
+	sort -u | xargs)
+phases=$((2 + ${#kernels[@]} + ${#wanted[@]} * ${#filesystems[@]} +
+	${#race_kinds[@]}))
 
 phase()
 {
@@ -37,19 +53,20 @@ phase()
 
 keep_logs()
 {
-	local work=$build/kselftest-$1-$2
+	local work=$build/kselftest-$1-$2 name=$1-$2-${3%% *}
 
-	cp "$work/test.log" "$logs/$1-$2.test.log" || true
-	cp "$work/console.log" "$logs/$1-$2.console.log" || true
-	say "    the logs: $logs/$1-$2.*"
+	cp "$work/test.log" "$logs/$name.test.log" || true
+	cp "$work/console.log" "$logs/$name.console.log" || true
+	say "    the logs: $logs/$name.*"
 }
 
-# torture KIND FS: counts by the last line that the run prints
+# torture KIND FS TESTS OPS: counts by the last line that the run prints
 torture()
 {
-	local out=$logs/$1-$2.out last
+	local out=$logs/$1-$2-${3%% *}.out last
 
-	KIND=$1 FS=$2 TESTS=data_test OPS=${ops[$1]} SEED=$seed \
+	KIND=$1 FS=$2 TESTS=$3 OPS=$4 SEED=$seed \
+		RACE_ROUNDS=$race_rounds RACE_SECONDS=$race_seconds \
 		"$top/scripts/kselftest.sh" 2>&1 | tee "$out" || true
 	last=$(tail -n 1 "$out")
 	if [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]
@@ -58,6 +75,9 @@ torture()
 		failed=$((failed + BASH_REMATCH[2]))
 		skipped=$((skipped + BASH_REMATCH[3]))
 		[ "${BASH_REMATCH[2]}" = 0 ] || keep_logs "$@"
+		# How far the races came
+		grep -a ' rounds in ' "$build/kselftest-$1-$2/test.log" |
+			sed 's/^[# ]*/    /' || true
 	else
 		failed=$((failed + 1))
 		say "    failed: $1, $2: did not come to its end"
@@ -71,15 +91,19 @@ phase "packages"
 "$top/scripts/deps.sh"
 phase "the tree"
 "$top/scripts/tree.sh"
-for kind in "${wanted[@]}"; do
+for kind in "${kernels[@]}"; do
 	phase "the $kind kernel"
 	"$top/scripts/kernel.sh" "$kind"
 done
 for kind in "${wanted[@]}"; do
 	for fs in "${filesystems[@]}"; do
 		phase "${ops[$kind]} operations on $fs, $kind kernel"
-		torture "$kind" "$fs"
+		torture "$kind" "$fs" data_test "${ops[$kind]}"
 	done
+done
+for kind in "${race_kinds[@]}"; do
+	phase "races of $race_rounds rounds or $race_seconds s, $kind kernel"
+	torture "$kind" "${filesystems[0]}" "$race_tests" ''
 done
 
 say "== done ($((SECONDS - started)) s), SEED=$seed"
