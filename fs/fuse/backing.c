@@ -185,7 +185,7 @@ struct file *fuse_backing_open_file(struct fuse_backing *fb,
 	struct file *file;
 	int err;
 
-	flags &= ~(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC);
+	flags &= ~(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_TMPFILE);
 
 	old_cred = override_creds(fb->cred);
 	err = fuse_backing_may_open(path, flags);
@@ -239,7 +239,8 @@ static int fuse_backing_insert(struct fuse_conn *fc, struct fuse_backing *fb)
 	spin_unlock(&fc->lock);
 	idr_preload_end();
 
-	return id;
+	/* There are two thousand million of them */
+	return id == -ENOSPC ? -ENOMEM : id;
 }
 
 static int fuse_backing_open(struct fuse_conn *fc,
@@ -326,7 +327,7 @@ static int fuse_backing_close(struct fuse_conn *fc, u32 __user *argp)
  * -EINVAL: OPEN: anything else that is not a regular file
  * -EOPNOTSUPP: OPEN: the file cannot be read and written by iov_iter
  * -ELOOP: OPEN: the file system is stacked too deeply
- * -ENOMEM: OPEN: out of memory
+ * -ENOMEM: OPEN: out of memory, or of ids
  * -ENOTCONN: OPEN: the connection was aborted
  */
 long fuse_backing_ioctl(struct fuse_conn *fc, unsigned int cmd,

@@ -181,6 +181,10 @@ void fuse_passthrough_attr_written(struct inode *inode, loff_t pos,
 	struct fuse_conn *fc = get_fuse_conn(inode);
 	struct fuse_inode *fi = get_fuse_inode(inode);
 
+	/* Nothing but a look whether it would have to wait */
+	if (written == -EAGAIN)
+		return;
+
 	spin_lock(&fi->lock);
 	fi->attr_version = atomic64_inc_return(&fc->attr_version);
 	if (written > 0 && pos > inode->i_size) {

@@ -19,6 +19,7 @@
 #include <linux/cred.h>
 #include <linux/fadvise.h>
 #include <linux/file.h>
+#include <linux/memfd.h>
 #include <linux/slab.h>
 #include <linux/splice.h>
 #include <linux/uio.h>
@@ -136,6 +137,16 @@ static int fuse_passthrough_prepare(struct kiocb *iocb,
 	return fuse_passthrough_sync_flags(iocb->ki_filp, backing_file);
 }
 
+/* The ATTR_KILL_* that a write by the current user calls for */
+static int fuse_passthrough_should_drop(struct file *file,
+					struct file *backing_file)
+{
+	/* Either of the two may be newer than the other, or say less */
+	return setattr_should_drop_suidgid(&init_user_ns, file_inode(file)) |
+	       setattr_should_drop_suidgid(file_mnt_user_ns(backing_file),
+					   file_inode(backing_file));
+}
+
 /*
  * Strips setuid and setgid, if they are there, as the user that writes. The
  * server is told to, whatever it negotiated: HANDLE_KILLPRIV and
@@ -143,7 +154,8 @@ static int fuse_passthrough_prepare(struct kiocb *iocb,
  * not going to see. security.capability is stripped from the backing file by
  * the backing file system.
  */
-static int fuse_passthrough_strip_mode(struct file *file)
+static int fuse_passthrough_strip_mode(struct file *file,
+				       struct file *backing_file)
 {
 	struct inode *inode = file_inode(file);
 	struct iattr attr = { .ia_valid = ATTR_MODE | ATTR_FORCE };
@@ -157,7 +169,7 @@ static int fuse_passthrough_strip_mode(struct file *file)
 	if (err)
 		goto out_unlock;
 
-	kill = setattr_should_drop_suidgid(&init_user_ns, inode);
+	kill = fuse_passthrough_should_drop(file, backing_file);
 	if (!kill)
 		goto out_unlock;
 
@@ -176,17 +188,13 @@ out_unlock:
 static int fuse_passthrough_remove_privs(struct file *file,
 					 struct file *backing_file, bool nowait)
 {
-	/* Either of the two may be newer than the other */
-	if (likely(!setattr_should_drop_suidgid(&init_user_ns,
-						file_inode(file)) &&
-		   !setattr_should_drop_suidgid(&init_user_ns,
-						file_inode(backing_file))))
+	if (likely(!fuse_passthrough_should_drop(file, backing_file)))
 		return 0;
 
 	if (nowait)
 		return -EAGAIN;
 
-	return fuse_passthrough_strip_mode(file);
+	return fuse_passthrough_strip_mode(file, backing_file);
 }
 
 /* Freeze protection of the backing superblock; false if it cannot be waited for */
@@ -230,7 +238,7 @@ static void fuse_passthrough_aio_finish(struct fuse_passthrough_aio *aio)
 
 	fuse_passthrough_aio_end(aio, res);
 	fuse_passthrough_aio_put(aio);
-	fuse_io_end(orig_iocb->ki_filp->private_data);
+	fuse_io_completed(orig_iocb->ki_filp->private_data);
 	orig_iocb->ki_complete(orig_iocb, res);
 }
 
@@ -249,7 +257,7 @@ static void fuse_passthrough_aio_complete(struct kiocb *iocb, long res)
 	aio->res = res;
 
 	/* fi->lock is taken after a write, and is not safe in interrupts */
-	if (aio->write && !in_task()) {
+	if (aio->write && (!in_task() || irqs_disabled())) {
 		INIT_WORK(&aio->work, fuse_passthrough_aio_work);
 		queue_work(system_unbound_wq, &aio->work);
 		return;
@@ -262,7 +270,6 @@ static ssize_t fuse_passthrough_aio_submit(struct kiocb *orig_iocb,
 					   struct file *backing_file,
 					   struct iov_iter *iter)
 {
-	struct fuse_file *ff = orig_iocb->ki_filp->private_data;
 	bool nowait = orig_iocb->ki_flags & IOCB_NOWAIT;
 	struct fuse_passthrough_aio *aio;
 	ssize_t ret;
@@ -278,7 +285,6 @@ static ssize_t fuse_passthrough_aio_submit(struct kiocb *orig_iocb,
 	/* Not every caller in the kernel sets IOCB_WRITE */
 	aio->write = iov_iter_rw(iter) == WRITE;
 	refcount_set(&aio->ref, 2);
-	fuse_io_begin(ff);
 
 	ret = -EAGAIN;
 	if (aio->write && !fuse_passthrough_start_write(&aio->iocb))
@@ -302,21 +308,18 @@ out_put:
 		fuse_passthrough_aio_put(aio);
 	fuse_passthrough_aio_put(aio);
 
-	return fuse_io_submitted(ff, ret);
+	return ret;
 }
 
 static ssize_t fuse_passthrough_read_sync(struct kiocb *orig_iocb,
 					  struct file *backing_file,
 					  struct iov_iter *to)
 {
-	struct fuse_file *ff = orig_iocb->ki_filp->private_data;
 	struct kiocb iocb;
 	ssize_t ret;
 
 	fuse_passthrough_init_iocb(&iocb, orig_iocb, backing_file);
-	fuse_io_begin(ff);
 	ret = vfs_iocb_iter_read(backing_file, &iocb, to);
-	fuse_io_end(ff);
 	orig_iocb->ki_pos = iocb.ki_pos;
 
 	return ret;
@@ -326,16 +329,12 @@ static ssize_t fuse_passthrough_write_sync(struct kiocb *orig_iocb,
 					   struct file *backing_file,
 					   struct iov_iter *from)
 {
-	struct fuse_file *ff = orig_iocb->ki_filp->private_data;
 	struct kiocb iocb;
 	ssize_t ret;
 
 	fuse_passthrough_init_iocb(&iocb, orig_iocb, backing_file);
-	fuse_io_begin(ff);
-
-	ret = -EAGAIN;
 	if (!fuse_passthrough_start_write(&iocb))
-		goto out_end;
+		return -EAGAIN;
 
 	ret = vfs_iocb_iter_write(backing_file, &iocb, from);
 	file_end_write(backing_file);
@@ -343,8 +342,6 @@ static ssize_t fuse_passthrough_write_sync(struct kiocb *orig_iocb,
 	fuse_passthrough_attr_written(file_inode(orig_iocb->ki_filp),
 				      iocb.ki_pos, ret);
 
-out_end:
-	fuse_io_end(ff);
 	return ret;
 }
 
@@ -444,6 +441,7 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
 {
 	struct file *backing_file = fuse_passthrough_file(in);
 	const struct cred *old_cred;
+	bool counted;
 	ssize_t ret;
 
 	if (!backing_file->f_op->splice_read)
@@ -453,12 +451,13 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
 	if (ret)
 		return ret;
 
+	counted = fuse_io_begin(in->private_data, false);
 	old_cred = fuse_passthrough_override_creds(in);
-	fuse_io_begin(in->private_data);
 	ret = backing_file->f_op->splice_read(backing_file, ppos, pipe, len,
 					      flags);
-	fuse_io_end(in->private_data);
 	revert_creds(old_cred);
+	if (counted)
+		fuse_io_end(in->private_data);
 
 	return ret;
 }
@@ -486,6 +485,7 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 {
 	struct file *backing_file = fuse_passthrough_file(out);
 	const struct cred *old_cred;
+	bool counted;
 	ssize_t ret;
 
 	if (!backing_file->f_op->splice_write)
@@ -495,22 +495,54 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 	if (ret)
 		return ret;
 
+	counted = fuse_io_begin(out->private_data, false);
 	ret = fuse_passthrough_remove_privs(out, backing_file, false);
 	if (ret)
-		return ret;
+		goto out_end;
 
 	old_cred = fuse_passthrough_override_creds(out);
-	fuse_io_begin(out->private_data);
 	file_start_write(backing_file);
 	ret = backing_file->f_op->splice_write(pipe, backing_file, ppos, len,
 					       flags);
 	file_end_write(backing_file);
-	fuse_io_end(out->private_data);
 	revert_creds(old_cred);
 
 	fuse_passthrough_attr_written(file_inode(out), *ppos, ret);
 
+out_end:
+	if (counted)
+		fuse_io_end(out->private_data);
 	return ret;
+}
+
+/* What do_mmap() checks, of the inode that is mapped in place of FUSE's */
+static int fuse_passthrough_may_mmap(struct file *backing_file,
+				     struct vm_area_struct *vma)
+{
+	struct inode *inode = file_inode(backing_file);
+	int seals;
+
+	if (!backing_file->f_op->mmap)
+		return -ENODEV;
+
+	if (!(vma->vm_flags & VM_MAYSHARE))
+		return 0;
+
+	if (IS_APPEND(inode) && (backing_file->f_mode & FMODE_WRITE))
+		return -EACCES;
+
+	if (IS_SWAPFILE(inode) && (vma->vm_flags & VM_WRITE))
+		return -ETXTBSY;
+
+	seals = memfd_fcntl(backing_file, F_GET_SEALS, 0);
+	if (seals > 0 && (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))) {
+		if (vma->vm_flags & VM_WRITE)
+			return -EPERM;
+		/* Nor may it become writable later */
+		vma->vm_flags &= ~VM_MAYWRITE;
+	}
+
+	return 0;
 }
 
 /**
@@ -523,8 +555,10 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
  * keeps the FUSE file from being released.
  *
  * Context: mmap_lock of the user's address space held for writing
- * Return: 0, -ENODEV if the backing file cannot be mapped, -EINVAL or -EPERM as
- * for reading, or its error
+ * Return: 0, -ENODEV if the backing file cannot be mapped, -EACCES if it is
+ * append-only and -ETXTBSY if it is a swap file, neither of which can be mapped to
+ * write, -EPERM if it is sealed against that, -EINVAL or -EPERM as for reading,
+ * or its error
  */
 int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 {
@@ -533,8 +567,9 @@ int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 	const struct cred *old_cred;
 	int err;
 
-	if (!backing_file->f_op->mmap)
-		return -ENODEV;
+	err = fuse_passthrough_may_mmap(backing_file, vma);
+	if (err)
+		return err;
 
 	/* Whether the access time moves is decided now */
 	err = fuse_passthrough_sync_flags(file, backing_file);
@@ -548,7 +583,7 @@ int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 	revert_creds(old_cred);
 
 	/* By a stacked file system, see file_open_fake_path() */
-	if (vma->vm_file != backing_file)
+	if (!err && vma->vm_file != backing_file)
 		WRITE_ONCE(ff->mapped_below, true);
 
 	return err;

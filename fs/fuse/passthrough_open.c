@@ -336,6 +336,28 @@ static unsigned int fuse_passthrough_open_flags(struct file *file)
 	return flags;
 }
 
+/*
+ * What was stored to a mapping of a cached open may be on its way to the server
+ * still, though its pages are clean: the server must have it before the backing
+ * file is read or written. There will be no more of it in passthrough mode.
+ */
+static void fuse_passthrough_sync_writes(struct inode *inode)
+{
+	struct fuse_inode *fi = get_fuse_inode(inode);
+	bool none;
+
+	spin_lock(&fi->lock);
+	none = RB_EMPTY_ROOT(&fi->writepages);
+	spin_unlock(&fi->lock);
+	if (none)
+		return;
+
+	inode_lock(inode);
+	fuse_set_nowrite(inode);
+	fuse_release_nowrite(inode);
+	inode_unlock(inode);
+}
+
 /* Consumes the reference to @fb. The inode has entered passthrough mode. */
 static int fuse_passthrough_attach(struct inode *inode, struct file *file,
 				   struct fuse_backing *fb)
@@ -346,6 +368,7 @@ static int fuse_passthrough_attach(struct inode *inode, struct file *file,
 
 	/* Left over from cached opens: nobody would keep it up to date */
 	invalidate_inode_pages2(inode->i_mapping);
+	fuse_passthrough_sync_writes(inode);
 
 	backing_file = fuse_backing_open_file(fb, file,
 					      fuse_passthrough_open_flags(file),
@@ -429,7 +452,7 @@ static int fuse_passthrough_open_backing(struct inode *inode, struct file *file)
  *
  * Nothing is left behind on failure; the caller has to send the RELEASE.
  *
- * Context: may sleep; no locks held
+ * Context: may sleep; the parent's inode may be locked, @inode is not
  * Return: 0, or -EIO if the reply cannot be followed. A tracepoint and a
  * pr_debug() name the cause.
  */
