@@ -5,11 +5,15 @@
  */
 #include "test_common.h"
 
+#include <linux/fs.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -401,6 +405,141 @@ TEST_F(map, and_notify_store_leave_the_page_cache_empty)
 			"keeps %d bytes of a NOTIFY_STORE [B5]", n);
 	ASSERT_EQ(SIZE, pread(self->fd, self->buf, SIZE, 0));
 	EXPECT_EQ(0, memcmp(self->buf, self->data, SIZE));
+}
+
+/*
+ * What mmap() checks of the file that it is given holds for the backing file as
+ * well: each of these is refused for it, too.
+ */
+
+FIXTURE(guarded)
+{
+	struct test_env env;
+	struct test_file *file;
+	int fd;
+};
+
+FIXTURE_SETUP(guarded)
+{
+	self->fd = -1;
+	ASSERT_EQ(0, test_setup(&self->env));
+	self->env.config.mount_flags |= MS_NOEXEC;
+	ASSERT_EQ(0, test_start(&self->env));
+	TEST_NEEDS_PASSTHROUGH(&self->env);
+}
+
+FIXTURE_TEARDOWN(guarded)
+{
+	int none = 0;
+
+	if (self->file)
+		ioctl(self->file->fd, FS_IOC_SETFLAGS, &none);
+	close(self->fd);
+	test_teardown(&self->env);
+}
+
+/* 0 or the errno */
+static int map_err(int fd, int prot, int flags)
+{
+	void *map = mmap(NULL, PAGE, prot, flags, fd, 0);
+
+	if (map == MAP_FAILED)
+		return errno;
+	munmap(map, PAGE);
+	return 0;
+}
+
+TEST_F(guarded, append_only_is_not_mapped_writable)
+{
+	int append = FS_APPEND_FL;
+
+	self->file = test_add_file(&self->env, "file", "data", 4);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+	if (ioctl(self->file->fd, FS_IOC_SETFLAGS, &append))
+		SKIP(return, "no append-only files where the backing files are");
+	self->fd = test_open(self->file, O_RDWR | O_APPEND);
+	ASSERT_LE(0, self->fd);
+	EXPECT_EQ(0, map_err(self->fd, PROT_READ, MAP_PRIVATE));
+	ASSERT_OR_XFAIL(return, &self->env,
+			map_err(self->fd, PROT_READ | PROT_WRITE,
+				MAP_SHARED) == EACCES,
+			"maps an append-only file to be written anywhere");
+}
+
+static void *map_sealed(struct __test_metadata *_metadata,
+			FIXTURE_DATA(guarded) *self, int seals)
+{
+	char path[PATH_MAX];
+	int memfd;
+
+	memfd = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (memfd < 0)
+		return NULL;
+	ASSERT_EQ(0, ftruncate(memfd, PAGE));
+	test_pathf(path, "/proc/self/fd/%d", memfd);
+	self->file = test_add_path(&self->env, "file", path, O_RDWR);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+	self->fd = test_open(self->file, O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, fcntl(memfd, F_ADD_SEALS, seals));
+	ASSERT_EQ(0, close(memfd));
+	return mmap(NULL, PAGE, PROT_READ, MAP_SHARED, self->fd, 0);
+}
+
+TEST_F(guarded, sealed_does_not_become_writable)
+{
+	void *map = map_sealed(_metadata, self, F_SEAL_WRITE);
+
+	if (!map)
+		SKIP(return, "no memfd: enable CONFIG_MEMFD_CREATE");
+	/* Kernels differ in whether it can be mapped at all */
+	if (map == MAP_FAILED)
+		return;
+	ASSERT_OR_XFAIL(return, &self->env,
+			mprotect(map, PAGE, PROT_READ | PROT_WRITE) == -1,
+			"lets a mapping of a sealed file become writable");
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(EPERM, map_err(self->fd, PROT_READ | PROT_WRITE, MAP_SHARED));
+	EXPECT_EQ(0, munmap(map, PAGE));
+}
+
+TEST_F(guarded, sealed_for_the_future_does_not_become_writable)
+{
+	void *map = map_sealed(_metadata, self, F_SEAL_FUTURE_WRITE);
+
+	if (!map)
+		SKIP(return, "no memfd: enable CONFIG_MEMFD_CREATE");
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_OR_XFAIL(return, &self->env,
+			mprotect(map, PAGE, PROT_READ | PROT_WRITE) == -1,
+			"lets a mapping of a sealed file become writable");
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(EPERM, map_err(self->fd, PROT_READ | PROT_WRITE, MAP_SHARED));
+	EXPECT_EQ(0, munmap(map, PAGE));
+}
+
+/* remap_file_pages() maps it again, and has only the mapping to tell from what */
+TEST_F(guarded, noexec_stays_when_it_is_mapped_again)
+{
+	static char data[2 * PAGE];
+	char *map;
+
+	self->file = test_add_file(&self->env, "file", data, sizeof(data));
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+	self->fd = test_open(self->file, O_RDWR);
+	ASSERT_LE(0, self->fd);
+	EXPECT_EQ(EPERM, map_err(self->fd, PROT_EXEC, MAP_SHARED));
+	map = mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, syscall(SYS_remap_file_pages, map, PAGE, 0, 1, 0));
+	ASSERT_OR_XFAIL(return, &self->env,
+			mprotect(map, PAGE, PROT_READ | PROT_EXEC) == -1,
+			"lets a mapping on a noexec mount be executed");
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(0, munmap(map, 2 * PAGE));
 }
 
 TEST_HARNESS_MAIN

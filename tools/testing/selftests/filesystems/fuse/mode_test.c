@@ -1041,6 +1041,149 @@ TEST_F(reading, an_open_file_refuses_the_other_mode)
 }
 
 /*
+ * A process of one thread is in a read, which holds no reference of its own to
+ * the file then. It is no closed one for that.
+ */
+
+FIXTURE(busy)
+{
+	struct test_env env;
+	struct test_file *file;
+	pid_t reader;
+};
+
+FIXTURE_SETUP(busy)
+{
+	struct test_env *env = &self->env;
+	char page[64];
+	int fd;
+
+	ASSERT_EQ(0, test_setup(env));
+	env->config.threads = 2;
+	env->hook = hold_reads;
+	ASSERT_EQ(0, test_start(env));
+	TEST_NEEDS_PASSTHROUGH(env);
+	memset(page, 1, sizeof(page));
+	self->file = test_add_file(env, "file", page, sizeof(page));
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+	self->file->open_flags = 0;
+	fd = test_open(self->file, O_RDWR);
+	ASSERT_LE(0, fd);
+	self->reader = fork();
+	ASSERT_LE(0, self->reader);
+	if (!self->reader)
+		_exit(pread(fd, page, sizeof(page), 0) != sizeof(page));
+	ASSERT_EQ(0, close(fd));
+	ASSERT_EQ(0, sem_wait(&self->file->arrived));
+	self->file->open_flags = FOPEN_PASSTHROUGH;
+}
+
+FIXTURE_TEARDOWN(busy)
+{
+	if (self->file)
+		sem_post(&self->file->go);
+	if (self->reader > 0)
+		EXPECT_EQ(0, wait_in_time(self->reader));
+	test_teardown(&self->env);
+}
+
+/* At once, though the read goes on */
+TEST_F(busy, reader_refuses_the_other_mode)
+{
+	pid_t opener = fork();
+
+	ASSERT_LE(0, opener);
+	if (!opener)
+		_exit(test_open(self->file, O_RDWR) < 0 ? errno : 0);
+	EXPECT_EQ(EIO, wait_in_time(opener));
+}
+
+/*
+ * What was stored to a mapping of a cached open is still on its way to a slow
+ * server when passthrough begins. It gets there first.
+ */
+
+FIXTURE(stored)
+{
+	struct test_env env;
+	struct test_file *file;
+	struct opener opener;
+};
+
+static bool hold_writes(struct test_env *env, struct fuse_req *req)
+{
+	struct test_file *file = &env->file[0];
+
+	if (req->in->opcode != FUSE_WRITE)
+		return false;
+	sem_post(&file->arrived);
+	while (sem_wait(&file->go) && errno == EINTR)
+		;
+	sem_post(&file->go);
+	return false;
+}
+
+FIXTURE_SETUP(stored)
+{
+	struct test_env *env = &self->env;
+	char *map;
+	int fd;
+
+	ASSERT_EQ(0, test_setup(env));
+	env->config.threads = 2;
+	env->hook = hold_writes;
+	ASSERT_EQ(0, test_start(env));
+	TEST_NEEDS_PASSTHROUGH(env);
+	self->file = test_add_file(env, "file", "....", 4);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+	self->file->open_flags = 0;
+	fd = test_open(self->file, O_RDWR);
+	ASSERT_LE(0, fd);
+	map = mmap(NULL, 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, close(fd));
+	memcpy(map, "old!", 4);
+	ASSERT_EQ(0, munmap(map, 4));
+	ASSERT_EQ(0, sem_wait(&self->file->arrived));
+	self->file->open_flags = FOPEN_PASSTHROUGH;
+	self->opener = (struct opener) { .file = self->file, .fd = -1 };
+}
+
+FIXTURE_TEARDOWN(stored)
+{
+	if (self->file)
+		sem_post(&self->file->go);
+	test_teardown(&self->env);
+}
+
+TEST_F(stored, data_get_to_the_server_first)
+{
+	struct opener *opener = &self->opener;
+	char data[4] = "";
+
+	ASSERT_EQ(0, pthread_create(&opener->thread, NULL, open_it, opener));
+	/* An open that does not wait has ended by then, or this shows less */
+	usleep(300000);
+	if (opener->fd < 0)
+		sem_post(&self->file->go);
+	ASSERT_EQ(0, pthread_join(opener->thread, NULL));
+	ASSERT_OR_XFAIL(return, &self->env, opener->fd >= 0,
+			"refuses an open after another was closed with %s [B8]",
+			strerror(opener->err));
+	ASSERT_EQ(4, pwrite(opener->fd, "new!", 4, 0));
+	sem_post(&self->file->go);
+	ASSERT_EQ(0, close(opener->fd));
+	ASSERT_EQ(0, fuse_server_abort(self->env.srv));
+	/* The server's thread has been in its answer, and not further */
+	usleep(100000);
+	ASSERT_EQ(4, pread(self->file->fd, data, 4, 0));
+	ASSERT_OR_XFAIL(return, &self->env, !memcmp(data, "new!", 4),
+			"has an old store overwrite what was written later");
+}
+
+/*
  * An open that has not ended yet is not a closed one. It is held up by a backing
  * file on a second FUSE mount, whose server does not answer OPEN.
  */
