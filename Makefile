@@ -18,6 +18,8 @@ QEMU_ARGS ?=
 LIMIT ?=
 JOBS ?= $(shell nproc)
 CMD ?=
+VERSION ?=
+TREE ?=
 OPS ?=
 SEED ?=
 OPS_FAST ?= 200000
@@ -50,6 +52,7 @@ help:
 	@echo "  make vm CMD='...'   run a command on the patched kernel with this machine's files"
 	@echo '  make shell          the same, interactive'
 	@echo '  make lint           checkpatch, sparse, W=1, coccicheck, shellcheck, kernel-doc'
+	@echo '  make series         outgoing/: the series as mails, with cover letter and Cc list'
 	@echo '  make deps           install the packages that all this needs'
 	@echo '  make clean          remove build/'
 	@echo
@@ -63,6 +66,7 @@ help:
 	@echo '  PROGRAMS=$(PROGRAMS)        programs to run (empty: all)'
 	@echo '  FS=$(FS)        backing file system: ext4, xfs, btrfs, tmpfs or overlay (make'
 	@echo '              torture: all of them unless given)'
+	@echo '  VERSION=$(VERSION)        number of the posting that make series writes (empty: 1)'
 	@echo '  OPS=$(OPS) SEED=$(SEED)   of data_test: operations (empty: 5000), start of its random numbers'
 	@echo '  OPS_FAST=$(OPS_FAST) OPS_DEBUG=$(OPS_DEBUG)   of make torture: operations on each kernel (0: none)'
 	@echo '  KERNEL=$(KERNEL)        bzImage to boot (empty: that of KIND)'
@@ -122,6 +126,11 @@ shell:
 .PHONY: lint
 lint:
 	@scripts/lint.sh
+
+# Not exported: the kernel's Makefile has a VERSION of its own
+.PHONY: series
+series:
+	@VERSION='$(VERSION)' scripts/series.sh
 
 .PHONY: demo
 demo:

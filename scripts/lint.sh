@@ -34,23 +34,10 @@ new_files()
 	tree_git diff --no-renames --diff-filter=A --name-only base HEAD
 }
 
-# FILE_PATH_CHANGES: the entry in MAINTAINERS is a patch of its own, at the end.
-# ENOSYS: what a FUSE server answers a request with that it does not implement.
 one_checkpatch()
 {
 	tree_git format-patch --stdout -1 "$1" >"$out/patch"
-	(cd "$linux" && scripts/checkpatch.pl --strict \
-		--codespell --codespellfile "$dictionary" \
-		--ignore FILE_PATH_CHANGES,ENOSYS "$out/patch") \
-		>"$out/checkpatch" 2>&1 || {
-		cat "$out/checkpatch"
-		return 1
-	}
-	# It goes on without what it cannot run
-	if grep -E 'No codespell|No structs|Traceback' "$out/checkpatch"; then
-		say "^ a part of checkpatch did not run"
-		return 1
-	fi
+	"$top/scripts/checkpatch.sh" "$out/patch"
 }
 
 # sparse and W=1 on fs/fuse, without line numbers, so that only new ones differ
@@ -138,13 +125,8 @@ shell_scripts()
 	shellcheck -x .ci/run scripts/*.sh scripts/init/* scripts/programs/*
 }
 
-# The modules that checkpatch's SPDX check needs are those of Debian's python3
+# coccinelle wants Debian's python3
 PATH=/usr/bin:/bin:$PATH
-
-# Without names that the kernel has: filp, iput
-dictionary=$out/dictionary
-grep -v -E '^(filp|iput)->' "$(dpkg -L codespell | grep '/dictionary.txt$')" \
-	>"$dictionary" || die "codespell has no dictionary; run 'make deps'"
 for tool in sparse spatch ocamlc shellcheck codespell perl python3; do
 	need "$tool"
 done

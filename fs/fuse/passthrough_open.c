@@ -119,6 +119,7 @@ static void fuse_io_leave(struct fuse_inode *fi, struct fuse_file *ff)
 		fuse_passthrough_attr_update(fi);
 	fuse_backing_put(fi->backing);
 	fi->backing = NULL;
+	/* Who waits looks under fi->lock, and is in the queue by then */
 	if (waitqueue_active(&fuse_io_waitq))
 		wake_up_all(&fuse_io_waitq);
 }
@@ -134,6 +135,7 @@ void fuse_io_end(struct fuse_file *ff)
 	atomic_dec(&ff->io_count);
 	/* Pairs with the barrier in prepare_to_wait_event() */
 	smp_mb__after_atomic();
+	/* After that barrier */
 	if (waitqueue_active(&fuse_io_waitq))
 		wake_up_all(&fuse_io_waitq);
 }
@@ -233,13 +235,15 @@ static long fuse_io_wait(struct fuse_inode *fi, struct fuse_backing *fb)
 
 	do {
 		ret = wait_event_killable(fuse_io_waitq,
-				fuse_io_look(fi, fb) != FUSE_IO_CONFLICT_ENDS);
+					  fuse_io_look(fi, fb) !=
+					  FUSE_IO_CONFLICT_ENDS);
 		if (ret)
 			return ret;
 
 		ret = wait_event_killable_timeout(fuse_io_waitq,
-				fuse_io_look(fi, fb) == FUSE_IO_CONFLICT_NONE,
-				FUSE_IO_GRACE);
+						  fuse_io_look(fi, fb) ==
+						  FUSE_IO_CONFLICT_NONE,
+						  FUSE_IO_GRACE);
 		if (ret)
 			return ret < 0 ? ret : 1;
 	} while (fuse_io_look(fi, fb) == FUSE_IO_CONFLICT_ENDS);
