@@ -53,6 +53,8 @@ help:
 	@echo '  make shell          the same, interactive'
 	@echo '  make lint           checkpatch, sparse, W=1, coccicheck, shellcheck, kernel-doc'
 	@echo '  make series         outgoing/: the series as mails, with cover letter and Cc list'
+	@echo '  make apply TREE=... put the series on a 6.1.y tree of your own, a git repository or not;'
+	@echo '                      make unapply takes it off again'
 	@echo '  make deps           install the packages that all this needs'
 	@echo '  make clean          remove build/'
 	@echo
@@ -67,6 +69,7 @@ help:
 	@echo '  FS=$(FS)        backing file system: ext4, xfs, btrfs, tmpfs or overlay (make'
 	@echo '              torture: all of them unless given)'
 	@echo '  VERSION=$(VERSION)        number of the posting that make series writes (empty: 1)'
+	@echo '  TREE=$(TREE)        tree of make apply and make unapply'
 	@echo '  OPS=$(OPS) SEED=$(SEED)   of data_test: operations (empty: 5000), start of its random numbers'
 	@echo '  OPS_FAST=$(OPS_FAST) OPS_DEBUG=$(OPS_DEBUG)   of make torture: operations on each kernel (0: none)'
 	@echo '  KERNEL=$(KERNEL)        bzImage to boot (empty: that of KIND)'
@@ -131,6 +134,12 @@ lint:
 .PHONY: series
 series:
 	@VERSION='$(VERSION)' scripts/series.sh
+
+.PHONY: apply unapply
+apply:
+	@TREE='$(TREE)' scripts/apply.sh
+unapply:
+	@TREE='$(TREE)' scripts/apply.sh -R
 
 .PHONY: demo
 demo:
