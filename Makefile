@@ -55,6 +55,8 @@ help:
 	@echo '  make series         outgoing/: the series as mails, with cover letter and Cc list'
 	@echo '  make apply TREE=... put the series on a 6.1.y tree of your own, a git repository or not;'
 	@echo '                      make unapply takes it off again'
+	@echo '  make check-series   every patch builds, in several configurations, without new warnings'
+	@echo '  make check-bases    the series on every linux-source-6.1 that the archive offers'
 	@echo '  make deps           install the packages that all this needs'
 	@echo '  make clean          remove build/'
 	@echo
@@ -140,6 +142,14 @@ apply:
 	@TREE='$(TREE)' scripts/apply.sh
 unapply:
 	@TREE='$(TREE)' scripts/apply.sh -R
+
+.PHONY: check-series
+check-series: tree
+	@scripts/check-series.sh
+
+.PHONY: check-bases
+check-bases: tree
+	@scripts/check-bases.sh
 
 .PHONY: demo
 demo:

@@ -9,6 +9,7 @@
 # files, and $TREE/.fuse-passthrough has what is needed to take them off.
 
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/patches.sh"
 
 command=apply
 [ "${1:-}" != -R ] || command=unapply
@@ -126,11 +127,6 @@ check_not_applied()
 	done
 }
 
-write_mails()
-{
-	tree_git format-patch -q -o "$work/mails" --no-signature base..HEAD
-}
-
 # copy_files FROM TO: the files that a list on standard input names, if they are
 # there
 copy_files()
@@ -140,54 +136,6 @@ copy_files()
 			printf '%s\0' "$file"
 		fi
 	done | xargs -0 -r cp -p --parents -t "$2")
-}
-
-# hunk_of MAIL FILE NUMBER: its header
-hunk_of()
-{
-	awk -v file="b/$2" -v number="$3" '
-		/^\+\+\+ / { found = $2 == file; n = 0 }
-		found && /^@@ / && ++n == number { print; exit }
-	' "$1"
-}
-
-# Says what in the output of patch is a conflict
-conflicts()
-{
-	local mail=$1 line file=
-
-	while IFS= read -r line; do
-		case $line in
-		'patching file '*)
-			file=${line#patching file }
-			file=${file#\'}
-			file=${file%\'}
-			;;
-		'Hunk #'*' FAILED at '*)
-			line=${line#Hunk #}
-			say "    $(basename "$mail"): $file: hunk ${line%% *}:" \
-				"$(hunk_of "$mail" "$file" "${line%% *}")"
-			;;
-		esac
-	done
-}
-
-# patch_files DIR ARGS MAIL...: 1 if a hunk does not fit exactly; says which
-patch_files()
-{
-	local dir=$1 args=$2 mail status=0
-
-	shift 2
-	for mail; do
-		# shellcheck disable=SC2086  # words
-		if ! LC_ALL=C patch -d "$dir" -p1 -F0 -f -s --verbose \
-			--no-backup-if-mismatch -r - $args \
-			<"$mail" >"$work/out" 2>&1; then
-			conflicts "$mail" <"$work/out"
-			status=1
-		fi
-	done
-	return $status
 }
 
 # What the files of the tree would be
@@ -359,6 +307,6 @@ check_not_applied
 if [ $kind = git ]; then
 	check_clean
 fi
-write_mails
+tree_git format-patch -q -o "$work/mails" --no-signature base..HEAD
 try_series
 apply_$kind

@@ -82,6 +82,15 @@ sparse_clone()
 		git_in "$1" sparse-checkout set --no-cone --stdin
 }
 
+# The objects that the series touches outside of whole directories of its own,
+# for any architecture with an MMU
+touched_objects()
+{
+	tree_git diff --no-renames --name-only base HEAD |
+		grep -v -E '^(tools|Documentation|fs/fuse|fs/overlayfs)/' |
+		grep -v -x fs/proc/task_nommu.c | sed -n 's/\.c$/.o/p'
+}
+
 # series_each FUNCTION: calls it with each patch and the new files it adds
 series_each()
 {
