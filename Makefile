@@ -57,6 +57,9 @@ help:
 	@echo '                      make unapply takes it off again'
 	@echo '  make check-series   every patch builds, in several configurations, without new warnings'
 	@echo '  make check-bases    the series on every linux-source-6.1 that the archive offers'
+	@echo '  make deb            Debian packages of the patched kernel, in build/deb, with the'
+	@echo '                      configuration of the running 6.1 or of the stock kernel'
+	@echo '  make check-deb      packages of a small kernel, booted, with the kselftests'
 	@echo '  make deps           install the packages that all this needs'
 	@echo '  make clean          remove build/'
 	@echo
@@ -150,6 +153,14 @@ check-series: tree
 .PHONY: check-bases
 check-bases: tree
 	@scripts/check-bases.sh
+
+.PHONY: deb
+deb: tree
+	@scripts/deb.sh
+
+.PHONY: check-deb
+check-deb: tree
+	@scripts/check-deb.sh
 
 .PHONY: demo
 demo:
