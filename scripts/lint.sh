@@ -100,6 +100,45 @@ kernel_doc()
 	done
 }
 
+# Both formatters say what they do not understand, and man goes on
+man_pages()
+{
+	local page said
+
+	for page in $(new_files | grep -E '\.[1-9]$'); do
+		said=$({
+			LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -E UTF-8 \
+				-l -Tutf8 -Z "$linux/$page" >/dev/null &&
+				mandoc -Tlint "$linux/$page"
+		} 2>&1) || {
+			say "$said"
+			return 1
+		}
+		[ -z "$said" ] || { say "$said"; return 1; }
+	done
+}
+
+# What sphinx says of the series' own files; the base has warnings elsewhere
+html_docs()
+{
+	local files
+
+	files=$(tree_git diff --name-only base HEAD -- 'Documentation/*.rst' |
+		paste -s -d '|')
+	rm -rf "$out/docs"
+	mkdir -p "$out/docs"
+	make -s -C "$linux" O="$out/docs" SPHINXDIRS=filesystems htmldocs \
+		>"$out/docs.out" 2>&1 || {
+		cat "$out/docs.out"
+		return 1
+	}
+	[ -e "$out/docs/Documentation/output/filesystems/fuse-passthrough.html" ] || {
+		say "there is no fuse-passthrough.html"
+		return 1
+	}
+	! grep -E "($files)" "$out/docs.out"
+}
+
 one_coccicheck()
 {
 	local log
@@ -127,7 +166,8 @@ shell_scripts()
 
 # coccinelle wants Debian's python3
 PATH=/usr/bin:/bin:$PATH
-for tool in sparse spatch ocamlc shellcheck codespell perl python3; do
+for tool in sparse spatch ocamlc shellcheck codespell perl python3 man mandoc \
+	sphinx-build; do
 	need "$tool"
 done
 
@@ -143,6 +183,8 @@ check build-dax build_variant dax -e VIRTIO_FS -e ZONE_DEVICE -e DAX \
 	-e FS_DAX -e FUSE_DAX -e MEMORY_HOTPLUG -e MEMORY_HOTREMOVE \
 	-e SPARSEMEM_VMEMMAP
 check kernel-doc kernel_doc
+check man-pages man_pages
+check htmldocs html_docs
 check coccicheck one_coccicheck
 check shellcheck shell_scripts
 
