@@ -89,6 +89,7 @@ options_of()
 	off) say "-d FUSE_PASSTHROUGH" ;;
 	m) say "-m FUSE_FS -m CUSE -m VIRTIO_FS -m OVERLAY_FS" ;;
 	i386) say "-d 64BIT" ;;
+	arm64) say "-e PERF_EVENTS" ;;
 	allno) say "-e FUSE_FS -e FUSE_PASSTHROUGH" ;;
 	nommu) say "-e FUSE_FS -e FUSE_PASSTHROUGH -e PROC_FS" ;;
 	allmod) say "-d WERROR -d GCC_PLUGINS" ;;
