@@ -60,6 +60,7 @@ help:
 	@echo '  make deb            Debian packages of the patched kernel, in build/deb, with the'
 	@echo '                      configuration of the running 6.1 or of the stock kernel'
 	@echo '  make check-deb      packages of a small kernel, booted, with the kselftests'
+	@echo '  make check-apply    what make apply and make unapply do, and refuse to do'
 	@echo '  make deps           install the packages that all this needs'
 	@echo '  make clean          remove build/'
 	@echo
@@ -161,6 +162,10 @@ deb: tree
 .PHONY: check-deb
 check-deb: tree
 	@scripts/check-deb.sh
+
+.PHONY: check-apply
+check-apply: tree
+	@scripts/check-apply.sh
 
 .PHONY: demo
 demo:

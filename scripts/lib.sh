@@ -72,14 +72,16 @@ tree_git()
 	git_in "$linux" "$@"
 }
 
-# sparse_clone DIR: a repository with the objects of build/linux, and only those
-# files that the series touches
+# sparse_clone DIR: a repository with the objects of build/linux, of whose files
+# only the Makefile and those that the series touches will be there
 sparse_clone()
 {
 	rm -rf "$1"
 	git clone -q --shared --no-checkout "$linux" "$1"
-	tree_git diff --no-renames --name-only base HEAD | sed 's|^|/|' |
-		git_in "$1" sparse-checkout set --no-cone --stdin
+	{
+		say Makefile
+		tree_git diff --no-renames --name-only base HEAD
+	} | sed 's|^|/|' | git_in "$1" sparse-checkout set --no-cone --stdin
 }
 
 # The objects that the series touches outside of whole directories of its own,
@@ -122,7 +124,7 @@ series_each()
 series_sums()
 {
 	(cd "$top" && find patches fs include tools Documentation MAINTAINERS \
-		-type f ! -path patches/base ! -path patches/cover-letter.txt \
+		-type f ! -path patches/base ! -path 'patches/*.txt' \
 		-exec sha256sum {} +) | sort
 }
 

@@ -5,6 +5,9 @@
 # in the file cc whom they concern. VERSION=N says which posting it is; 1 unless
 # given. If an earlier one is still there, the cover letter says what changed.
 # Nothing is sent.
+#
+# The text is patches/cover-letter.txt; what is in patches/measured.txt, if that is
+# there, goes where it says @MEASURED@.
 
 . "$(dirname "$0")/lib.sh"
 
