@@ -18,6 +18,8 @@ QEMU_ARGS ?=
 LIMIT ?=
 JOBS ?= $(shell nproc)
 CMD ?=
+VERSION ?=
+TREE ?=
 OPS ?=
 SEED ?=
 OPS_FAST ?= 200000
@@ -52,6 +54,15 @@ help:
 	@echo "  make vm CMD='...'   run a command on the patched kernel with this machine's files"
 	@echo '  make shell          the same, interactive'
 	@echo '  make lint           checkpatch, sparse, W=1, coccicheck, shellcheck, kernel-doc'
+	@echo '  make series         outgoing/: the series as mails, with cover letter and Cc list'
+	@echo '  make apply TREE=... put the series on a 6.1.y tree of your own, a git repository or not;'
+	@echo '                      make unapply takes it off again'
+	@echo '  make check-series   every patch builds, in several configurations, without new warnings'
+	@echo '  make check-bases    the series on every linux-source-6.1 that the archive offers'
+	@echo '  make deb            Debian packages of the patched kernel, in build/deb, with the'
+	@echo '                      configuration of the running 6.1 or of the stock kernel'
+	@echo '  make check-deb      packages of a small kernel, booted, with the kselftests'
+	@echo '  make check-apply    what make apply and make unapply do, and refuse to do'
 	@echo '  make deps           install the packages that all this needs'
 	@echo '  make clean          remove build/'
 	@echo
@@ -65,6 +76,8 @@ help:
 	@echo '  PROGRAMS=$(PROGRAMS)        programs to run (empty: all)'
 	@echo '  FS=$(FS)        backing file system: ext4, xfs, btrfs, tmpfs or overlay (make'
 	@echo '              torture: all of them unless given)'
+	@echo '  VERSION=$(VERSION)        number of the posting that make series writes (empty: 1)'
+	@echo '  TREE=$(TREE)        tree of make apply and make unapply'
 	@echo '  OPS=$(OPS) SEED=$(SEED)   of data_test: operations (empty: 5000), start of its random numbers'
 	@echo '  OPS_FAST=$(OPS_FAST) OPS_DEBUG=$(OPS_DEBUG)   of make torture: operations on each kernel (0: none)'
 	@echo '  RACE_ROUNDS=$(RACE_ROUNDS) RACE_SECONDS=$(RACE_SECONDS)   bounds of each test that races (empty: some seconds;'
@@ -126,6 +139,37 @@ shell:
 .PHONY: lint
 lint:
 	@scripts/lint.sh
+
+# Not exported: the kernel's Makefile has a VERSION of its own
+.PHONY: series
+series:
+	@VERSION='$(VERSION)' scripts/series.sh
+
+.PHONY: apply unapply
+apply:
+	@TREE='$(TREE)' scripts/apply.sh
+unapply:
+	@TREE='$(TREE)' scripts/apply.sh -R
+
+.PHONY: check-series
+check-series: tree
+	@scripts/check-series.sh
+
+.PHONY: check-bases
+check-bases: tree
+	@scripts/check-bases.sh
+
+.PHONY: deb
+deb: tree
+	@scripts/deb.sh
+
+.PHONY: check-deb
+check-deb: tree
+	@scripts/check-deb.sh
+
+.PHONY: check-apply
+check-apply: tree
+	@scripts/check-apply.sh
 
 .PHONY: demo
 demo:

@@ -7,10 +7,11 @@
 
 packages=(
 	bc bison flex libelf-dev libssl-dev cpio kmod rsync xz-utils python3
-	gcc-multilib
+	build-essential fakeroot
+	gcc-multilib gcc-aarch64-linux-gnu gcc-arm-linux-gnueabi
 	qemu-system-x86 busybox-static e2fsprogs xfsprogs btrfs-progs
 	sparse coccinelle ocaml-nox shellcheck codespell python3-ply python3-git
-	perl
+	perl man-db groff mandoc python3-sphinx
 	git sqlite3 tar make gcc fio
 )
 

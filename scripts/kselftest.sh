@@ -6,7 +6,8 @@
 # KIND=fast|debug|off is the kernel, TESTS="a_test b_test" picks some, FS=ext4,
 # xfs, btrfs, tmpfs or overlay (on ext4) is where the backing files lie. OPS= is how
 # many operations data_test makes, SEED= makes it repeat a run. RACE_ROUNDS= and
-# RACE_SECONDS= are the bounds of each test that races. Ends with the counts.
+# RACE_SECONDS= are the bounds of each test that races. KERNEL=bzImage boots
+# another kernel, with the modules of MODULES_DIR=dir. Ends with the counts.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/qemu.sh"
@@ -20,7 +21,7 @@ race_seconds=${RACE_SECONDS:-}
 # data_test is slowest, and gives up earlier; a program has up to 40 races
 timeout=$((${ops:-0} / 5 + ${race_seconds:-0} * 40 + 600))
 limit=${LIMIT:-$((timeout + 1800))}
-kernel=$build/$kind/arch/x86/boot/bzImage
+kernel=${KERNEL:-$build/$kind/arch/x86/boot/bzImage}
 work=$build/kselftest-$kind-$fs
 case $fs in
 ext4 | xfs | btrfs | tmpfs | overlay) ;;
@@ -68,6 +69,10 @@ make_root "$work/root" "$top/scripts/init/kselftest"
 add_binary "$work/root" /usr/bin/timeout
 mkdir -p "$work/root/usr/bin"
 mv "$work/root/bin/timeout" "$work/root/usr/bin/timeout"
+if [ -n "${MODULES_DIR:-}" ]; then
+	mkdir -p "$work/root/lib"
+	cp -r "$MODULES_DIR" "$work/root/lib/modules"
+fi
 cp -r "$work/install" "$work/root/kselftest"
 say "timeout=$timeout" >"$work/root/kselftest/filesystems/fuse/settings"
 {

@@ -56,15 +56,42 @@ bad_lines()
 		grep -a -v -E -f <(sed -n 's/^!//p' "$list") | head -n 5 || true
 }
 
-# The git identity of whoever runs this, for commits in build/linux
-tree_git()
+# git_in DIR ARGS...: with the git identity of whoever runs this
+git_in()
 {
-	local name email
+	local dir=$1 name email
 
+	shift
 	name=$(git config user.name || echo "fuse-passthrough")
 	email=$(git config user.email || echo "fuse-passthrough@localhost")
-	git -C "$linux" -c core.autocrlf=false -c gc.auto=0 \
+	git -C "$dir" -c core.autocrlf=false -c gc.auto=0 \
 		-c user.name="$name" -c user.email="$email" "$@"
+}
+
+tree_git()
+{
+	git_in "$linux" "$@"
+}
+
+# sparse_clone DIR: a repository with the objects of build/linux, of whose files
+# only the Makefile and those that the series touches will be there
+sparse_clone()
+{
+	rm -rf "$1"
+	git clone -q --shared --no-checkout "$linux" "$1"
+	{
+		say Makefile
+		tree_git diff --no-renames --name-only base HEAD
+	} | sed 's|^|/|' | git_in "$1" sparse-checkout set --no-cone --stdin
+}
+
+# The objects that the series touches outside of whole directories of its own,
+# for any architecture with an MMU
+touched_objects()
+{
+	tree_git diff --no-renames --name-only base HEAD |
+		grep -v -E '^(tools|Documentation|fs/fuse|fs/overlayfs)/' |
+		grep -v -x fs/proc/task_nommu.c | sed -n 's/\.c$/.o/p'
 }
 
 # series_each FUNCTION: calls it with each patch and the new files it adds
@@ -98,7 +125,8 @@ series_each()
 series_sums()
 {
 	(cd "$top" && find patches fs include tools Documentation MAINTAINERS \
-		-type f -exec sha256sum {} +) | sort
+		-type f ! -path patches/base ! -path 'patches/*.txt' \
+		-exec sha256sum {} +) | sort
 }
 
 # install_selftests DIR: the programs are the same for every kernel, and made once

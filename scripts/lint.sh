@@ -34,23 +34,10 @@ new_files()
 	tree_git diff --no-renames --diff-filter=A --name-only base HEAD
 }
 
-# FILE_PATH_CHANGES: the entry in MAINTAINERS is a patch of its own, at the end.
-# ENOSYS: what a FUSE server answers a request with that it does not implement.
 one_checkpatch()
 {
 	tree_git format-patch --stdout -1 "$1" >"$out/patch"
-	(cd "$linux" && scripts/checkpatch.pl --strict \
-		--codespell --codespellfile "$dictionary" \
-		--ignore FILE_PATH_CHANGES,ENOSYS "$out/patch") \
-		>"$out/checkpatch" 2>&1 || {
-		cat "$out/checkpatch"
-		return 1
-	}
-	# It goes on without what it cannot run
-	if grep -E 'No codespell|No structs|Traceback' "$out/checkpatch"; then
-		say "^ a part of checkpatch did not run"
-		return 1
-	fi
+	"$top/scripts/checkpatch.sh" "$out/patch"
 }
 
 # sparse and W=1 on fs/fuse, without line numbers, so that only new ones differ
@@ -113,6 +100,45 @@ kernel_doc()
 	done
 }
 
+# Both formatters say what they do not understand, and man goes on
+man_pages()
+{
+	local page said
+
+	for page in $(new_files | grep -E '\.[1-9]$'); do
+		said=$({
+			LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -E UTF-8 \
+				-l -Tutf8 -Z "$linux/$page" >/dev/null &&
+				mandoc -Tlint "$linux/$page"
+		} 2>&1) || {
+			say "$said"
+			return 1
+		}
+		[ -z "$said" ] || { say "$said"; return 1; }
+	done
+}
+
+# What sphinx says of the series' own files; the base has warnings elsewhere
+html_docs()
+{
+	local files
+
+	files=$(tree_git diff --name-only base HEAD -- 'Documentation/*.rst' |
+		paste -s -d '|')
+	rm -rf "$out/docs"
+	mkdir -p "$out/docs"
+	make -s -C "$linux" O="$out/docs" SPHINXDIRS=filesystems htmldocs \
+		>"$out/docs.out" 2>&1 || {
+		cat "$out/docs.out"
+		return 1
+	}
+	[ -e "$out/docs/Documentation/output/filesystems/fuse-passthrough.html" ] || {
+		say "there is no fuse-passthrough.html"
+		return 1
+	}
+	! grep -E "($files)" "$out/docs.out"
+}
+
 one_coccicheck()
 {
 	local log
@@ -138,14 +164,10 @@ shell_scripts()
 	shellcheck -x .ci/run scripts/*.sh scripts/init/* scripts/programs/*
 }
 
-# The modules that checkpatch's SPDX check needs are those of Debian's python3
+# coccinelle wants Debian's python3
 PATH=/usr/bin:/bin:$PATH
-
-# Without names that the kernel has: filp, iput
-dictionary=$out/dictionary
-grep -v -E '^(filp|iput)->' "$(dpkg -L codespell | grep '/dictionary.txt$')" \
-	>"$dictionary" || die "codespell has no dictionary; run 'make deps'"
-for tool in sparse spatch ocamlc shellcheck codespell perl python3; do
+for tool in sparse spatch ocamlc shellcheck codespell perl python3 man mandoc \
+	sphinx-build; do
 	need "$tool"
 done
 
@@ -161,6 +183,8 @@ check build-dax build_variant dax -e VIRTIO_FS -e ZONE_DEVICE -e DAX \
 	-e FS_DAX -e FUSE_DAX -e MEMORY_HOTPLUG -e MEMORY_HOTREMOVE \
 	-e SPARSEMEM_VMEMMAP
 check kernel-doc kernel_doc
+check man-pages man_pages
+check htmldocs html_docs
 check coccicheck one_coccicheck
 check shellcheck shell_scripts
 

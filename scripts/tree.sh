@@ -9,9 +9,7 @@
 # touched, so that builds go on where they were.
 
 . "$(dirname "$0")/lib.sh"
-
-package="linux-source-6.1"
-tarball=$package.tar.xz
+. "$(dirname "$0")/base.sh"
 
 base_version()
 {
@@ -26,45 +24,7 @@ base_version()
 
 newest_version()
 {
-	local newest
-
-	newest=$(apt-cache madison $package | awk 'NR == 1 { print $3 }')
-	if [ -z "$newest" ]; then
-		die "the package archive offers no $package;" \
-			"run apt-get update, and see that the archive of" \
-			"Debian 12 is among its sources"
-	fi
-	say "$newest"
-}
-
-fetch_base()
-{
-	local version=$1 deb sum known
-
-	mkdir -p "$build/download"
-	cd "$build/download"
-	deb=$(find . -name "${package}_${version}_*.deb" | head -n 1)
-	if [ -z "$deb" ]; then
-		say "    fetching $package $version"
-		apt-get download -q "$package=$version" \
-			>"$build/download/log" 2>&1 ||
-			die "cannot download $package=$version:" \
-				"$(tail -n 1 "$build/download/log")"
-		deb=$(find . -name "${package}_${version}_*.deb" | head -n 1)
-	fi
-
-	dpkg-deb --fsys-tarfile "$deb" |
-		tar -xO "./usr/src/$tarball" >"$tarball"
-	sum=$(sha256sum "$tarball" | cut -d ' ' -f 1)
-	known=$(awk -v v="$version" '$1 == v { print $2 }' \
-		"$top/patches/base")
-	if [ -z "$known" ]; then
-		warn "WARNING: $package $version is not in patches/base: the" \
-			"series has not been tried on it. Its sha256 is $sum"
-	elif [ "$known" != "$sum" ]; then
-		die "the sha256 of $package $version is $sum, but patches/base" \
-			"says $known; remove $build/download and try again"
-	fi
+	base_versions | tail -n 1
 }
 
 make_base()
@@ -72,6 +32,10 @@ make_base()
 	local version=$1 new=$build/linux.new
 
 	fetch_base "$version"
+	if [ -z "$(known_sum "$version")" ]; then
+		warn "WARNING: $package $version is not in patches/base: the" \
+			"series has not been tried on it. Its sha256 is $base_sum"
+	fi
 	say "    unpacking"
 	rm -rf "$new"
 	mkdir -p "$new"

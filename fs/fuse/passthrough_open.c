@@ -120,6 +120,7 @@ static void fuse_io_leave(struct fuse_inode *fi, struct fuse_file *ff)
 	fuse_backing_put(fi->backing);
 	/* fuse_inode_passthrough() looks at it without the lock */
 	WRITE_ONCE(fi->backing, NULL);
+	/* Who waits looks under fi->lock, and is in the queue by then */
 	if (waitqueue_active(&fuse_io_waitq))
 		wake_up_all(&fuse_io_waitq);
 }
@@ -135,6 +136,7 @@ void fuse_io_end(struct fuse_file *ff)
 	atomic_dec(&ff->io_count);
 	/* Pairs with the barrier in prepare_to_wait_event() */
 	smp_mb__after_atomic();
+	/* After that barrier */
 	if (waitqueue_active(&fuse_io_waitq))
 		wake_up_all(&fuse_io_waitq);
 }
@@ -148,6 +150,9 @@ static bool fuse_io_is_over(struct fuse_file *ff)
 {
 	if (ff->user_file && file_count(ff->user_file))
 		return false;
+
+	/* What it did before its last reference was dropped is to be seen */
+	smp_rmb();
 
 	if (READ_ONCE(ff->mapped_below))
 		return false;
@@ -234,13 +239,15 @@ static long fuse_io_wait(struct fuse_inode *fi, struct fuse_backing *fb)
 
 	do {
 		ret = wait_event_killable(fuse_io_waitq,
-				fuse_io_look(fi, fb) != FUSE_IO_CONFLICT_ENDS);
+					  fuse_io_look(fi, fb) !=
+					  FUSE_IO_CONFLICT_ENDS);
 		if (ret)
 			return ret;
 
 		ret = wait_event_killable_timeout(fuse_io_waitq,
-				fuse_io_look(fi, fb) == FUSE_IO_CONFLICT_NONE,
-				FUSE_IO_GRACE);
+						  fuse_io_look(fi, fb) ==
+						  FUSE_IO_CONFLICT_NONE,
+						  FUSE_IO_GRACE);
 		if (ret)
 			return ret < 0 ? ret : 1;
 	} while (fuse_io_look(fi, fb) == FUSE_IO_CONFLICT_ENDS);

@@ -917,7 +917,7 @@ FIXTURE_VARIANT_ADD(reading, direct_aio)
 
 static void *read_a_page(void *arg)
 {
-	FIXTURE_DATA(reading) *self = arg;
+	struct _test_data_reading *self = arg;
 	void *page = aligned_alloc(4096, 4096);
 	ssize_t done;
 
