@@ -6,6 +6,8 @@
 # KIND=fast|debug|off is the kernel, TESTS="a_test b_test" picks some, FS=ext4,
 # xfs, btrfs, tmpfs or overlay (on ext4) is where the backing files lie. OPS= is how
 # many operations data_test makes, SEED= makes it repeat a run. Ends with the counts.
+#
+# For the rig's own tests, INSTALL=dir has other programs, TIMEOUT= seconds for each.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/qemu.sh"
@@ -15,10 +17,10 @@ fs=${FS:-ext4}
 ops=${OPS:-}
 seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
 # data_test is slowest, and gives up earlier
-timeout=$((${ops:-0} / 5 + 600))
+timeout=${TIMEOUT:-$((${ops:-0} / 5 + 600))}
 limit=${LIMIT:-$((timeout + 1800))}
 kernel=$build/$kind/arch/x86/boot/bzImage
-work=$build/kselftest-$kind-$fs
+work=${WORK:-$build/kselftest-$kind-$fs}
 case $fs in
 ext4 | xfs | btrfs | tmpfs | overlay) ;;
 *) die "FS is '$fs', but has to be ext4, xfs, btrfs, tmpfs or overlay" ;;
@@ -34,6 +36,15 @@ make_disk()
 	truncate -s "$2" "$image"
 	shift 2
 	"$@" "$image"
+}
+
+install_programs()
+{
+	if [ -n "${INSTALL:-}" ]; then
+		cp -r "$INSTALL" "$work/install"
+	else
+		install_selftests "$work/install"
+	fi
 }
 
 make_disks()
@@ -54,7 +65,9 @@ done
 
 rm -rf "$work"
 mkdir -p "$work"
-logged "selftests-$kind-$fs" install_selftests "$work/install"
+logged "selftests-$kind-$fs" install_programs
+# For results.sh to compare with
+list_programs "$work/install" >"$work/programs"
 logged "disks-$kind-$fs" make_disks
 
 make_root "$work/root" "$top/scripts/init/kselftest"
