@@ -46,6 +46,7 @@ help:
 	@echo '  make torture        the data checker for long, on every backing file system'
 	@echo '  make programs       git, sqlite3, tar, make and fio through passthrough, compared with'
 	@echo '                      plain ext4, in a VM on a kernel that was built'
+	@echo '  make coverage       which lines and branches of the series the tests reach'
 	@echo '  make rig-test       the tests of the rig itself'
 	@echo '  make check-host     the same tests on the running kernel, as root'
 	@echo "  make vm CMD='...'   run a command on the patched kernel with this machine's files"
@@ -103,6 +104,10 @@ torture:
 .PHONY: programs
 programs:
 	@KIND=$(KIND) scripts/programs.sh
+
+.PHONY: coverage
+coverage: tree
+	@scripts/coverage.sh
 
 .PHONY: rig-test
 rig-test:

@@ -70,6 +70,12 @@ check_config()
 	}
 }
 
+series_objects()
+{
+	tree_git diff --no-renames --name-only base HEAD -- '*.c' ':!tools' |
+		sed 's/\.c$/.o/' | tr '\n' ' '
+}
+
 mkdir -p "$out"
 exec 9>"$out/lock"
 if ! flock -n 9; then
@@ -89,5 +95,13 @@ if ! cmp -s "$out/config.sum.new" "$out/config.sum"; then
 	mv "$out/config.sum.new" "$out/config.sum"
 fi
 
-logged "kernel-$kind" kmake bzImage ${MODULES:+modules}
+args=()
+# What the series touches is instrumented, and nothing else. kbuild asks for each
+# object.
+if [ "$kind" = cover ]; then
+	# shellcheck disable=SC2016  # for make
+	object='$(obj)/$(basetarget).o'
+	args+=("GCOV_PROFILE=\$(if \$(filter $(series_objects),$object),y)")
+fi
+logged "kernel-$kind" kmake bzImage ${MODULES:+modules} "${args[@]}"
 say "    kernel: $out/arch/x86/boot/bzImage"

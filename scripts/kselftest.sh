@@ -98,6 +98,8 @@ qemu_run "$kernel" "$work/root.gz" "$limit" \
 	-device virtserialport,chardev=log,name=log \
 	-chardev "file,id=verdict,path=$work/verdict" \
 	-device virtserialport,chardev=verdict,name=verdict \
+	-chardev "file,id=gcov,path=$work/gcov.tar" \
+	-device virtserialport,chardev=gcov,name=gcov \
 	"${disks[@]}" </dev/null || status=$?
 say "    VM: $qemu_accel, $qemu_cpus CPUs, $fs, $kind kernel," \
 	"$((SECONDS - start)) s"
