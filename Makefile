@@ -46,6 +46,8 @@ help:
 	@echo '  make torture        the data checker for long, on every backing file system'
 	@echo '  make programs       git, sqlite3, tar, make and fio through passthrough, compared with'
 	@echo '                      plain ext4, in a VM on a kernel that was built'
+	@echo '  make plain          real FUSE servers without passthrough: the same requests and'
+	@echo '                      results as on the base, whose kernel is built, too'
 	@echo '  make coverage       which lines and branches of the series the tests reach'
 	@echo '  make rig-test       the tests of the rig itself'
 	@echo '  make check-host     the same tests on the running kernel, as root'
@@ -104,6 +106,11 @@ torture:
 .PHONY: programs
 programs:
 	@KIND=$(KIND) scripts/programs.sh
+
+.PHONY: plain
+plain:
+	@scripts/kernel.sh base
+	@KIND=$(KIND) scripts/plain.sh
 
 .PHONY: coverage
 coverage: tree

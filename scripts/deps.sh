@@ -12,6 +12,7 @@ packages=(
 	sparse coccinelle ocaml-nox shellcheck codespell python3-ply python3-git
 	perl
 	git sqlite3 tar make gcc fio
+	bindfs fuse2fs fuse-overlayfs mergerfs
 )
 
 missing=()

@@ -17,6 +17,19 @@ out=$build/$kind
 		"$(cd "$top/scripts/kernel" && echo *.config |
 		   sed 's/common.config //; s/\.config//g')"
 
+# The base without the series, to compare with. Its files are as old as the base,
+# so that nothing is built again.
+if [ "$kind" = base ]; then
+	base=$(tree_git rev-parse base)
+	linux=$build/linux-base
+	if [ "$base" != "$(cat "$linux.commit" 2>/dev/null)" ]; then
+		rm -rf "$linux" "$out"
+		mkdir -p "$linux"
+		git -C "$build/linux" archive base | tar -x -C "$linux"
+		say "$base" >"$linux.commit"
+	fi
+fi
+
 kmake()
 {
 	make -s -C "$linux" O="$out" -j"$jobs" "$@"

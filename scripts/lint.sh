@@ -135,7 +135,7 @@ one_coccicheck()
 shell_scripts()
 {
 	cd "$top" || return
-	shellcheck -x .ci/run scripts/*.sh scripts/init/* scripts/programs/* scripts/rig/program
+	shellcheck -x .ci/run scripts/*.sh scripts/init/* scripts/programs/* scripts/rig/program scripts/plain/run
 }
 
 # The modules that checkpatch's SPDX check needs are those of Debian's python3
