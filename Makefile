@@ -50,6 +50,10 @@ help:
 	@echo '  make torture        the data checker and the races for long'
 	@echo '  make programs       git, sqlite3, tar, make and fio through passthrough, compared with'
 	@echo '                      plain ext4, in a VM on a kernel that was built'
+	@echo '  make plain          real FUSE servers without passthrough: the same requests and'
+	@echo '                      results as on the base, whose kernel is built, too'
+	@echo '  make coverage       which lines and branches of the series the tests reach'
+	@echo '  make rig-test       the tests of the rig itself'
 	@echo '  make check-host     the same tests on the running kernel, as root'
 	@echo "  make vm CMD='...'   run a command on the patched kernel with this machine's files"
 	@echo '  make shell          the same, interactive'
@@ -119,6 +123,19 @@ torture:
 .PHONY: programs
 programs:
 	@KIND=$(KIND) scripts/programs.sh
+
+.PHONY: plain
+plain:
+	@scripts/kernel.sh base
+	@KIND=$(KIND) scripts/plain.sh
+
+.PHONY: coverage
+coverage: tree
+	@scripts/coverage.sh
+
+.PHONY: rig-test
+rig-test:
+	@scripts/rig-test.sh
 
 .PHONY: check-host
 check-host:

@@ -24,6 +24,8 @@ for t in ${TESTS:-}; do
 	args+=(-t "filesystems/fuse:$t")
 done
 
+list_programs "$work/install" >"$work/programs"
+
 say "== 3/3 running them on Linux $(uname -r)"
 # A pipe, because the runner opens /dev/stdout again, at offset 0
 (cd "$work/install" && ./run_kselftest.sh "${args[@]}" 2>&1 </dev/null) |

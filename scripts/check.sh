@@ -16,30 +16,13 @@ phase()
 	say "== $1 ($((SECONDS - started)) s)"
 }
 
-# count FILE: by the last line of what a run of tests printed
-count()
-{
-	local last
-
-	last=$(tail -n 1 "$1")
-	if [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]
-	then
-		passed=$((passed + BASH_REMATCH[1]))
-		failed=$((failed + BASH_REMATCH[2]))
-		skipped=$((skipped + BASH_REMATCH[3]))
-	else
-		failed=$((failed + 1))
-		say "    failed: did not come to its end, see $1"
-	fi
-}
-
 # test_step COMMAND...: prints, and counts
 test_step()
 {
-	local out=$build/check.out
+	local out=$build/check.out status=0
 
-	"$@" 2>&1 | tee "$out" || true
-	count "$out"
+	"$@" 2>&1 | tee "$out" || status=$?
+	add_verdict "$out" $status
 }
 
 # An emulated VM keeps little more than one CPU busy
@@ -48,11 +31,11 @@ trap 'kill "${!vms[@]}" 2>/dev/null; wait; exit 130' INT TERM
 
 wait_for_vm()
 {
-	local pid
+	local pid status=0
 
-	wait -n -p pid || true
+	wait -n -p pid || status=$?
 	cat "${vms[$pid]}"
-	count "${vms[$pid]}"
+	add_verdict "${vms[$pid]}" $status
 	unset "vms[$pid]"
 }
 
@@ -127,7 +110,8 @@ for kind in debug fast off; do
 	step "the $kind kernel" "$top/scripts/kernel.sh" "$kind"
 done
 
-phase "5/6 the kselftests"
+phase "5/6 the rig itself, and the kselftests"
+test_step "$top/scripts/rig-test.sh"
 # The file system that most use on the kernel that sees most; each of the others
 # with all the tests on the fast kernel, and with the data checker on both
 run_vms "debug ext4 5000" \

@@ -13,6 +13,7 @@ packages=(
 	sparse coccinelle ocaml-nox shellcheck codespell python3-ply python3-git
 	perl man-db groff mandoc python3-sphinx
 	git sqlite3 tar make gcc fio
+	bindfs fuse2fs fuse-overlayfs mergerfs
 )
 
 missing=()

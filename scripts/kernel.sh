@@ -17,6 +17,19 @@ out=$build/$kind
 		"$(cd "$top/scripts/kernel" && echo *.config |
 		   sed 's/common.config //; s/\.config//g')"
 
+# The base without the series, to compare with. Its files are as old as the base,
+# so that nothing is built again.
+if [ "$kind" = base ]; then
+	base=$(tree_git rev-parse base)
+	linux=$build/linux-base
+	if [ "$base" != "$(cat "$linux.commit" 2>/dev/null)" ]; then
+		rm -rf "$linux" "$out"
+		mkdir -p "$linux"
+		git -C "$build/linux" archive base | tar -x -C "$linux"
+		say "$base" >"$linux.commit"
+	fi
+fi
+
 kmake()
 {
 	make -s -C "$linux" O="$out" -j"$jobs" "$@"
@@ -70,6 +83,12 @@ check_config()
 	}
 }
 
+series_objects()
+{
+	tree_git diff --no-renames --name-only base HEAD -- '*.c' ':!tools' |
+		sed 's/\.c$/.o/' | tr '\n' ' '
+}
+
 mkdir -p "$out"
 exec 9>"$out/lock"
 if ! flock -n 9; then
@@ -89,5 +108,13 @@ if ! cmp -s "$out/config.sum.new" "$out/config.sum"; then
 	mv "$out/config.sum.new" "$out/config.sum"
 fi
 
-logged "kernel-$kind" kmake bzImage ${MODULES:+modules}
+args=()
+# What the series touches is instrumented, and nothing else. kbuild asks for each
+# object.
+if [ "$kind" = cover ]; then
+	# shellcheck disable=SC2016  # for make
+	object='$(obj)/$(basetarget).o'
+	args+=("GCOV_PROFILE=\$(if \$(filter $(series_objects),$object),y)")
+fi
+logged "kernel-$kind" kmake bzImage ${MODULES:+modules} "${args[@]}"
 say "    kernel: $out/arch/x86/boot/bzImage"

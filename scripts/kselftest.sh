@@ -8,6 +8,8 @@
 # many operations data_test makes, SEED= makes it repeat a run. RACE_ROUNDS= and
 # RACE_SECONDS= are the bounds of each test that races. KERNEL=bzImage boots
 # another kernel, with the modules of MODULES_DIR=dir. Ends with the counts.
+#
+# For the rig's own tests, INSTALL=dir has other programs, TIMEOUT= seconds for each.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/qemu.sh"
@@ -19,10 +21,10 @@ seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
 race_rounds=${RACE_ROUNDS:-}
 race_seconds=${RACE_SECONDS:-}
 # data_test is slowest, and gives up earlier; a program has up to 40 races
-timeout=$((${ops:-0} / 5 + ${race_seconds:-0} * 40 + 600))
+timeout=${TIMEOUT:-$((${ops:-0} / 5 + ${race_seconds:-0} * 40 + 600))}
 limit=${LIMIT:-$((timeout + 1800))}
 kernel=${KERNEL:-$build/$kind/arch/x86/boot/bzImage}
-work=$build/kselftest-$kind-$fs
+work=${WORK:-$build/kselftest-$kind-$fs}
 case $fs in
 ext4 | xfs | btrfs | tmpfs | overlay) ;;
 *) die "FS is '$fs', but has to be ext4, xfs, btrfs, tmpfs or overlay" ;;
@@ -43,6 +45,15 @@ make_disk()
 	"$@" "$image"
 }
 
+install_programs()
+{
+	if [ -n "${INSTALL:-}" ]; then
+		cp -r "$INSTALL" "$work/install"
+	else
+		install_selftests "$work/install"
+	fi
+}
+
 make_disks()
 {
 	make_disk ext4 256M mkfs.ext4 -q -F || return
@@ -61,7 +72,9 @@ done
 
 rm -rf "$work"
 mkdir -p "$work"
-logged "selftests-$kind-$fs" install_selftests "$work/install"
+logged "selftests-$kind-$fs" install_programs
+# For results.sh to compare with
+list_programs "$work/install" >"$work/programs"
 logged "disks-$kind-$fs" make_disks
 
 make_root "$work/root" "$top/scripts/init/kselftest"
@@ -98,6 +111,8 @@ qemu_run "$kernel" "$work/root.gz" "$limit" \
 	-device virtserialport,chardev=log,name=log \
 	-chardev "file,id=verdict,path=$work/verdict" \
 	-device virtserialport,chardev=verdict,name=verdict \
+	-chardev "file,id=gcov,path=$work/gcov.tar" \
+	-device virtserialport,chardev=gcov,name=gcov \
 	"${disks[@]}" </dev/null || status=$?
 say "    VM: $qemu_accel, $qemu_cpus CPUs, $fs, $kind kernel," \
 	"$((SECONDS - start)) s"

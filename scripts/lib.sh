@@ -46,14 +46,58 @@ logged()
 	return 1
 }
 
-# bad_lines CONSOLE: the first lines of a console log that must not be there
+# bad_lines CONSOLE [LIST]: the first lines of a console log that must not be
+# there; if it cannot be searched, a line that says so
 bad_lines()
 {
-	local list=$top/scripts/console-bad.txt
+	local list=${2:-$top/scripts/console-bad.txt} patterns bad='' log status=0
 
-	grep -a -n -E -f <(grep -v -e '^#' -e '^!' -e '^$' "$list") \
-		<("$top/scripts/kcsan.sh" "$1") |
-		grep -a -v -E -f <(sed -n 's/^!//p' "$list") | head -n 5 || true
+	patterns=$(grep -v -e '^#' -e '^!' -e '^$' "$list") || {
+		say "cannot search for anything: $list has no patterns"
+		return
+	}
+	log=$(mktemp)
+	if "$top/scripts/kcsan.sh" "$1" >"$log"; then
+		bad=$(grep -a -n -E -e "$patterns" "$log") || status=$?
+	else
+		status=2
+	fi
+	rm "$log"
+	if [ $status = 0 ]; then
+		bad=$(grep -a -v -E -f <(sed -n 's/^!//p' "$list") <<<"$bad") ||
+			status=$?
+	fi
+	if [ $status -gt 1 ]; then
+		say "cannot search $1 for what is in $list"
+	elif [ -n "$bad" ]; then
+		head -n 5 <<<"$bad"
+	fi
+}
+
+# add_verdict FILE STATUS: adds to $passed, $failed and $skipped what the last line
+# of FILE says, the output of a run of tests that ended with STATUS
+add_verdict()
+{
+	local last status=$2
+
+	last=$(tail -n 1 "$1" 2>/dev/null || true)
+	if ! [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]
+	then
+		failed=$((failed + 1))
+		say "    failed: did not come to its end, see $1"
+		return
+	fi
+
+	passed=$((passed + BASH_REMATCH[1]))
+	failed=$((failed + BASH_REMATCH[2]))
+	skipped=$((skipped + BASH_REMATCH[3]))
+	if [ $((BASH_REMATCH[1] + BASH_REMATCH[2] + BASH_REMATCH[3])) = 0 ]; then
+		failed=$((failed + 1))
+		say "    failed: nothing was tested, see $1"
+	elif [ "$status" != 0 ] && [ "${BASH_REMATCH[2]}" = 0 ]; then
+		failed=$((failed + 1))
+		say "    failed: ended with status $status, see $1"
+	fi
 }
 
 # git_in DIR ARGS...: with the git identity of whoever runs this
@@ -127,6 +171,16 @@ series_sums()
 	(cd "$top" && find patches fs include tools Documentation MAINTAINERS \
 		-type f ! -path patches/base ! -path 'patches/*.txt' \
 		-exec sha256sum {} +) | sort
+}
+
+# list_programs DIR: what of the kselftests installed there $TESTS asks for
+list_programs()
+{
+	if [ -n "${TESTS:-}" ]; then
+		tr -s ' ' '\n' <<<"$TESTS" | sed '/^$/d'
+	else
+		sed 's/.*://' "$1/kselftest-list.txt"
+	fi
 }
 
 # install_selftests DIR: the programs are the same for every kernel, and made once

@@ -161,7 +161,7 @@ one_coccicheck()
 shell_scripts()
 {
 	cd "$top" || return
-	shellcheck -x .ci/run scripts/*.sh scripts/init/* scripts/programs/*
+	shellcheck -x .ci/run scripts/*.sh scripts/init/* scripts/programs/* scripts/rig/program scripts/plain/run
 }
 
 # coccinelle wants Debian's python3

@@ -2,10 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # results.sh NAME DIR STATUS: reads what a run of the kselftests left in DIR
-# (test.log, console.log, verdict) and how QEMU ended; 124 is a time-out. Without
-# a console.log the tests ran on the host. Says what failed and what was skipped
-# and why, and ends with the counts. Only 'passed' passes: failed, timed out, VM
-# lost and log unreadable each count as one failure more.
+# (programs, test.log, console.log, verdict) and how QEMU ended; 124 is a
+# time-out. STATUS host: the tests ran on the host, without console and verdict.
+# Says what failed and what was skipped and why, and ends with the counts. Only
+# 'passed' passes: failed, timed out, VM lost and log unreadable each count as one
+# failure more.
+#
+# Each program that is listed in DIR/programs has to have a result of its own, and
+# as many results of tests as it planned: lines can get lost, or be written into
+# each other.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -28,57 +33,143 @@ failure()
 failed_test()
 {
 	if [ "$program_failed" -le 10 ]; then
-		failure "failed: $program: $1"
+		failure "$1: $program: $2"
 	else
 		failed=$((failed + 1))
 		[ "$program_failed" -gt 11 ] ||
-			say "    $name: failed: $program: and more, see $log"
+			say "    $name: $1: $program: and more, see $log"
 	fi
+}
+
+begin_program()
+{
+	end_program ''
+	program=$1
+	plan=
+	results=0
+	program_failed=0
+	test_timed_out=
+}
+
+# end_program RESULT: the runner's line on it, empty if there is none
+end_program()
+{
+	[ -n "$program" ] || return 0
+
+	ended[$program]=1
+	case $1 in
+	'') failure "failed: $program: did not come to its end, see $log" ;;
+	*'# TIMEOUT'*) failure "timed out: $program" ;;
+	'not ok '*)
+		[ "$program_failed" -gt 0 ] ||
+			failure "failed: ${1#'not ok '}"
+		;;
+	*'# SKIP'*)
+		skipped=$((skipped + 1))
+		say "    skipped: $program as a whole"
+		;;
+	*) check_plan ;;
+	esac
+	program=
+}
+
+# Of one that has failed anyway it is clear that results are missing
+check_plan()
+{
+	if [ -z "$plan" ]; then
+		failure "failed: $program: passed without any test"
+	elif [ "$plan" != "$results" ]; then
+		failure "failed: $program: $results results of $plan tests," \
+			"see $log"
+	elif [ "$program_failed" -gt 0 ]; then
+		failure "failed: $program: exit status 0 in spite of this"
+	fi
+}
+
+# result NUMBER: each counts in its place only
+count_result()
+{
+	results=$((results + 1))
+	[ "$1" = "$results" ] || [ -n "$out_of_order" ] || {
+		out_of_order=1
+		failure "failed: $program: result $1 instead of $results, see $log"
+	}
+}
+
+test_failed()
+{
+	local word=failed
+
+	[ -z "$test_timed_out" ] || word="timed out"
+	test_timed_out=
+	program_failed=$((program_failed + 1))
+	failed_test "$word" "$1"
 }
 
 # kselftest prefixes what a program prints with '# '
 count_tests()
 {
-	local line
+	local line number out_of_order=
 
-	while IFS= read -r line; do
+	while IFS= read -r line || [ -n "$line" ]; do
 		line=${line%$'\r'}
+		number=${line#'# '}
+		number=${number#'not '}
+		number=${number#'ok '}
+		number=${number%% *}
 		case $line in
 		'# ok '*'# SKIP'*)
+			count_result "$number"
 			skipped=$((skipped + 1))
 			say "    skipped: $program:${line#*# SKIP}"
 			;;
 		'# ok '*)
+			count_result "$number"
 			passed=$((passed + 1))
 			;;
 		'# not ok '*)
-			program_failed=$((program_failed + 1))
-			failed_test "${line#'# not ok '}"
+			count_result "$number"
+			test_failed "${line#'# not ok '}"
+			;;
+		'# 1..'*)
+			plan=${line#'# 1..'}
+			plan=${plan%% *}
+			;;
+		'# # '*': Test terminated by timeout')
+			test_timed_out=1
 			;;
 		'# selftests: '*)
-			program=${line##*: }
-			program_failed=0
+			begin_program "${line##*: }"
+			out_of_order=
 			;;
-		'not ok '*'# TIMEOUT'*)
-			failure "timed out: $program"
-			;;
-		'not ok '*)
-			[ "$program_failed" -gt 0 ] ||
-				failure "failed: ${line#'not ok '}"
-			;;
-		'ok '*'# SKIP'*)
-			skipped=$((skipped + 1))
-			say "    skipped: $program as a whole"
+		'ok '*" selftests: "*": $program" | 'ok '*": $program # SKIP" | \
+		'not ok '*": $program" | 'not ok '*": $program # "*)
+			end_program "$line"
 			;;
 		esac
 	done <"$log"
+	end_program ''
+}
+
+check_programs()
+{
+	local expected missing=''
+
+	[ -s "$dir/programs" ] || {
+		failure "log unreadable: $dir/programs does not say what was to run"
+		return
+	}
+	while read -r expected; do
+		[ -n "${ended[$expected]:-}" ] || missing+=" $expected"
+	done <"$dir/programs"
+	[ -z "$missing" ] || failure "failed: never started:$missing"
 }
 
 check_console()
 {
 	local console=$dir/console.log bad races
 
-	if [ ! -s "$console" ]; then
+	if [ ! -f "$console" ] || [ ! -s "$console" ]; then
 		failure "log unreadable: $console is empty or not there"
 		return
 	fi
@@ -92,13 +183,14 @@ check_console()
 		failure "failed: the console log has bad lines, see $console:"
 		printf '%s\n' "$bad" | sed 's/^/    | /'
 	fi
+
+	# It is complete only if it has the kernel's last words
+	[ "$verdict" != "done" ] || grep -q -a 'reboot: ' "$console" ||
+		failure "log unreadable: $console has no end"
 }
 
 check_verdict()
 {
-	local verdict
-
-	verdict=$(cat "$dir/verdict" 2>/dev/null || true)
 	case $status,$verdict in
 	0,done) ;;
 	124,*) failure "timed out: the VM was stopped" ;;
@@ -108,16 +200,18 @@ check_verdict()
 	esac
 }
 
+declare -A ended=()
 program=
-program_failed=0
-if [ -s "$log" ]; then
+if [ -f "$log" ] && [ -s "$log" ]; then
 	count_tests
+	check_programs
 	[ $((passed + failed + skipped)) -gt 0 ] ||
 		failure "failed: no test ran, see $log"
 else
 	failure "log unreadable: $log is empty or not there"
 fi
 if [ "$status" != host ]; then
+	verdict=$(cat "$dir/verdict" 2>/dev/null || true)
 	check_console
 	check_verdict
 fi

@@ -57,14 +57,14 @@ qemu_run "$kernel" "$work/root.gz" "${LIMIT:-86400}" \
 	"${args[@]}" <&3 || status=$?
 [ -z "${saved_tty:-}" ] || stty "$saved_tty"
 
+# A VM that did not end after its last word has failed, too
 verdict=$(cat "$work/verdict" 2>/dev/null || true)
-case $verdict in
-'' | *[!0-9]*)
+if [ $status != 0 ] || ! [[ $verdict =~ ^[0-9]+$ ]]; then
 	tail -n 15 "$qemu_console" | tr -d '\r' | sed 's/^/    | /' >&2
 	rm -rf "$work"
 	[ $status != 124 ] || die "timed out after $LIMIT s"
+	[ $status = 0 ] || die "VM lost: QEMU's exit status $status (see above)"
 	die "VM lost: ${verdict:-it ended without an exit status} (see above)"
-	;;
-esac
+fi
 rm -rf "$work"
 exit "$verdict"

@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <linux/aio_abi.h>
+#include <linux/fs.h>
 #include <linux/io_uring.h>
 #include <poll.h>
 #include <pthread.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -1501,6 +1503,51 @@ TEST_F(async, a_process_that_is_killed_with_operations_in_flight_ends)
 	EXPECT_TRUE(same_attr(f->fd, f->backing_fd));
 }
 
+/* Should this process not come to it. -1 or a pid */
+static pid_t thaw_later(int fd)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	sleep(20);
+	ioctl(fd, FITHAW, 0);
+	_exit(0);
+}
+
+/* A write that may not wait does not, for the backing file system to thaw */
+TEST_F(async, nowait_writes_to_a_frozen_file_system_are_eagain)
+{
+	struct files *f = &self->f;
+	struct op op = write_op(f->fd, f->new, PAGE, 0);
+	ssize_t n, usual;
+	pid_t pid;
+
+	/* Not the one that everybody else uses */
+	if (!getenv("FUSE_TEST_DIR"))
+		SKIP(return, "FUSE_TEST_DIR is no file system for tests alone");
+	op.rwf = RWF_NOWAIT;
+	usual = run(&f->q, op);
+	if (usual == -EOPNOTSUPP)
+		SKIP(return, "no such RWF_NOWAIT on the backing file system");
+
+	pid = thaw_later(f->backing_fd);
+	ASSERT_LT(0, pid);
+	if (ioctl(f->backing_fd, FIFREEZE, 0)) {
+		n = errno;
+		kill(pid, SIGKILL);
+		SKIP(return, "the backing file system cannot be frozen: %s",
+		     strerror(n));
+	}
+	n = run(&f->q, op);
+	/* It has thawed if that has waited */
+	EXPECT_EQ(0, ioctl(f->backing_fd, FITHAW, 0));
+	EXPECT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(pid, waitpid(pid, NULL, 0));
+	EXPECT_EQ(-EAGAIN, n);
+	EXPECT_EQ(usual, run(&f->q, op));
+}
+
 TEST_F(async, a_killed_process_does_not_keep_the_backing_file_system_busy)
 {
 	struct files *f = &self->f;
@@ -1575,6 +1622,41 @@ TEST_F(uring, fixed_buffers_are_read_and_written)
 	ASSERT_EQ(4 * PAGE, run(&f->q, op));
 	EXPECT_EQ(0, memcmp(f->buf + 5 * PAGE, f->data + PAGE, PAGE));
 	EXPECT_EQ(0, memcmp(f->buf + 6 * PAGE, f->new + PAGE, 3 * PAGE));
+}
+
+/* One buffer, in a ring of them, which the kernel picks */
+static int provide_buffer(struct ring *ring, void *bufs, void *buf, size_t len)
+{
+	struct io_uring_buf_reg reg = {
+		.ring_addr = (uintptr_t)bufs, .ring_entries = 1, .bgid = 1,
+	};
+	struct io_uring_buf_ring *br = bufs;
+
+	if (ring_register(ring, IORING_REGISTER_PBUF_RING, &reg, 1))
+		return -1;
+	/* The tail lies in the first one's reserved part */
+	br->bufs[0].addr = (uintptr_t)buf;
+	br->bufs[0].len = len;
+	__atomic_store_n(&br->tail, 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+TEST_F(uring, a_provided_buffer_is_read_into)
+{
+	struct files *f = &self->f;
+	struct op op = read_op(f->fd, NULL, 2 * PAGE, PAGE);
+	void *bufs = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, bufs);
+	if (provide_buffer(&f->q.ring, bufs, f->buf, 2 * PAGE))
+		SKIP(return, "no rings of buffers: %s", strerror(errno));
+	op.sqe_flags = IOSQE_BUFFER_SELECT;
+	op.buf_index = 1;	/* the group, in this case */
+	ASSERT_EQ(2 * PAGE, run(&f->q, op));
+	EXPECT_EQ(0, memcmp(f->buf, f->data + PAGE, 2 * PAGE));
+	/* It is used up */
+	EXPECT_EQ(-ENOBUFS, run(&f->q, op));
 }
 
 TEST_F(uring, a_registered_file_stays_open_without_its_fd)

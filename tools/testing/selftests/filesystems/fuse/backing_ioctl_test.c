@@ -1074,6 +1074,19 @@ TEST_F(backing, unknown_ioctls_get_enotty)
 	EXPECT_EQ(ENOTTY, errno);
 }
 
+TEST_F(backing, unknown_ioctls_of_cuse_get_enotty)
+{
+	int fd = cuse_device(&self->env);
+
+	if (fd < 0)
+		SKIP(return, "no CUSE in this kernel: %s", strerror(errno));
+	EXPECT_EQ(-1, ioctl(fd, _IOW(FUSE_DEV_IOC_MAGIC, 77, uint32_t), NULL));
+	EXPECT_EQ(ENOTTY, errno);
+	EXPECT_EQ(-1, ioctl(fd, FUSE_DEV_IOC_CLONE, &self->dev));
+	EXPECT_EQ(ENOTTY, errno);
+	EXPECT_EQ(0, close(fd));
+}
+
 TEST_F(backing, ids_are_gone_after_an_abort)
 {
 	int id = fuse_backing_open(self->dev, self->file->fd);

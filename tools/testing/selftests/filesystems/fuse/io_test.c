@@ -227,6 +227,15 @@ TEST_F(io, large_writes_and_reads_are_whole)
 	EXPECT_EQ(LARGE + 1, size_of(self->fd));
 }
 
+TEST_F(io, nothing_is_written_and_read_as_locally)
+{
+	EXPECT_EQ(0, write(self->fd, self->data, 0));
+	EXPECT_EQ(0, pwrite(self->fd, self->data, 0, 2 * SIZE));
+	EXPECT_EQ(0, read(self->fd, self->buf, 0));
+	EXPECT_EQ(0, lseek(self->fd, 0, SEEK_CUR));
+	EXPECT_EQ(SIZE, lseek(self->fd, 0, SEEK_END));
+}
+
 TEST_F(io, holes_read_as_zeros)
 {
 	static const char zeros[4096];

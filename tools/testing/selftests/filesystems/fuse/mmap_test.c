@@ -6,6 +6,7 @@
 #include "test_common.h"
 
 #include <linux/fs.h>
+#include <linux/perf_event.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -253,6 +255,89 @@ TEST_F(map, shows_the_inode_that_was_opened)
 	ASSERT_OR_XFAIL(return, &self->env,
 			mapping.dev == st.st_dev && mapping.ino == st.st_ino,
 			"shows the backing file's inode number");
+}
+
+/* perf's record of a mapping, and the buffer that it is in */
+
+#define PERF_PAGES	8
+
+struct perf_mmap2 {
+	struct perf_event_header header;
+	uint32_t pid, tid;
+	uint64_t addr, len, pgoff;
+	uint32_t major, minor;
+	uint64_t ino, ino_generation;
+	uint32_t prot, flags;
+	char filename[];
+};
+
+/* An fd, or -1 with errno set. The buffer goes to @meta. */
+static int perf_start(struct perf_event_mmap_page **meta)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(attr),
+		.config = PERF_COUNT_SW_DUMMY,
+		.exclude_kernel = 1,
+		.mmap = 1,
+		.mmap_data = 1,
+		.mmap2 = 1,
+	};
+	int fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1,
+			 PERF_FLAG_FD_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	*meta = mmap(NULL, (1 + PERF_PAGES) * PAGE, PROT_READ | PROT_WRITE,
+		     MAP_SHARED, fd, 0);
+	if (*meta != MAP_FAILED)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* The record of the mapping at @addr, or NULL. Records did not wrap around. */
+static struct perf_mmap2 *perf_find(struct perf_event_mmap_page *meta,
+				    const void *addr)
+{
+	uint64_t head = __atomic_load_n(&meta->data_head, __ATOMIC_ACQUIRE);
+	struct perf_mmap2 *record;
+	uint64_t at;
+
+	for (at = 0; at < head; at += record->header.size) {
+		record = (void *)((char *)meta + PAGE + at);
+		if (record->header.type == PERF_RECORD_MMAP2 &&
+		    record->addr == (uintptr_t)addr)
+			return record;
+	}
+	return NULL;
+}
+
+TEST_F(map, is_recorded_by_perf_as_what_was_opened)
+{
+	struct perf_event_mmap_page *meta;
+	struct perf_mmap2 *record;
+	struct stat st;
+	int perf;
+	void *map;
+
+	perf = perf_start(&meta);
+	if (perf < 0)
+		SKIP(return, "no perf events: %s", strerror(errno));
+	map = mmap(NULL, SIZE, PROT_READ, MAP_PRIVATE, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	record = perf_find(meta, map);
+	ASSERT_TRUE(!!record);
+	EXPECT_STREQ(self->path, record->filename);
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	ASSERT_OR_XFAIL(return, &self->env,
+			record->ino == st.st_ino &&
+			record->major == major(st.st_dev) &&
+			record->minor == minor(st.st_dev),
+			"records the backing file's inode number");
+	EXPECT_EQ(0, munmap(map, SIZE));
+	EXPECT_EQ(0, munmap(meta, (1 + PERF_PAGES) * PAGE));
+	EXPECT_EQ(0, close(perf));
 }
 
 TEST_F(map, files_has_the_path_that_was_opened)

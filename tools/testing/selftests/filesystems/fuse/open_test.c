@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -722,6 +723,104 @@ TEST_F(backing_path, that_append_only_forbids_to_write_is_refused)
 	ioctl(self->file->fd, FS_IOC_SETFLAGS, &none);
 	ASSERT_OR_XFAIL(return, env, fd < 0,
 			"opens an append-only file for overwriting");
+}
+
+/* Leaves it append-only; false if the backing file system has no such files */
+static bool add_append_only(struct test_env *env, struct test_file **file)
+{
+	int append = FS_APPEND_FL;
+
+	*file = test_add_file(env, "file", "data", 4);
+	return *file && test_back(*file) > 0 &&
+	       !ioctl((*file)->fd, FS_IOC_SETFLAGS, &append);
+}
+
+static void no_longer_append_only(struct test_file *file)
+{
+	int none = 0;
+
+	ioctl(file->fd, FS_IOC_SETFLAGS, &none);
+}
+
+TEST_F(backing_path, that_is_append_only_is_read_and_appended_to)
+{
+	char buf[8] = "";
+	int rd, wr;
+	bool done;
+
+	if (!add_append_only(&self->env, &self->file))
+		SKIP(return, "no append-only files on the backing file system");
+	rd = test_open(self->file, O_RDONLY);
+	wr = test_open(self->file, O_WRONLY | O_APPEND);
+	done = rd >= 0 && wr >= 0 && write(wr, "more", 4) == 4 &&
+	       read(rd, buf, sizeof(buf)) == 8;
+	no_longer_append_only(self->file);
+	ASSERT_TRUE(done);
+	EXPECT_EQ(0, memcmp(buf, "datamore", 8));
+	EXPECT_EQ(0, close(rd));
+	EXPECT_EQ(0, close(wr));
+}
+
+/* Operations on a file from which O_APPEND has been taken. 0 or an errno */
+
+static int plain_write(int fd)
+{
+	return write(fd, "more", 4) < 0 ? errno : 0;
+}
+
+static int plain_read(int fd)
+{
+	char c;
+
+	return pread(fd, &c, 1, 0) < 0 ? errno : 0;
+}
+
+static int splice_write(int fd)
+{
+	return do_write(SPLICE, fd, "more", 4, 0) < 0 ? errno : 0;
+}
+
+static int splice_read(int fd)
+{
+	char c;
+
+	return do_read(SPLICE, fd, &c, 1, 0) < 0 ? errno : 0;
+}
+
+static int map(int fd)
+{
+	void *addr = mmap(NULL, 4, PROT_READ, MAP_SHARED, fd, 0);
+
+	return addr == MAP_FAILED ? errno : munmap(addr, 4);
+}
+
+/* As fcntl() would have said, had it known the backing file */
+TEST_F(backing_path, that_is_append_only_is_not_used_without_o_append)
+{
+	static int (* const operations[])(int fd) = {
+		plain_write, plain_read, splice_write, splice_read, map,
+	};
+	int err[ARRAY_SIZE(operations)];
+	struct stat st;
+	size_t i;
+	int fd;
+
+	if (!add_append_only(&self->env, &self->file))
+		SKIP(return, "no append-only files on the backing file system");
+	fd = test_open(self->file, O_RDWR | O_APPEND);
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, 0);
+	for (i = 0; fd >= 0 && i < ARRAY_SIZE(operations); i++)
+		err[i] = operations[i](fd);
+	no_longer_append_only(self->file);
+
+	ASSERT_LE(0, fd);
+	for (i = 0; i < ARRAY_SIZE(operations); i++)
+		ASSERT_OR_XFAIL(return, &self->env, err[i] == EPERM,
+				"says %s to operation %zu", strerror(err[i]), i);
+	ASSERT_EQ(0, fstat(self->file->fd, &st));
+	EXPECT_EQ(4, st.st_size);
+	EXPECT_EQ(0, close(fd));
 }
 
 static int register_unprivileged(void *arg)

@@ -125,6 +125,28 @@ TEST_F(plain, direct_io_goes_to_the_server_each_time)
 	EXPECT_EQ(0, close(fd));
 }
 
+/* Once it is, that is cached I/O, and further mappings change nothing */
+TEST_F(plain, direct_io_is_mapped_privately_by_the_server)
+{
+	char *map[2];
+	int fd, i;
+
+	self->file->open_flags = FOPEN_DIRECT_IO;
+	fd = test_open(self->file, O_RDWR);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, SIZE, PROT_READ, MAP_SHARED, fd, 0));
+	EXPECT_EQ(ENODEV, errno);
+	for (i = 0; i < 2; i++) {
+		map[i] = mmap(NULL, SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+		ASSERT_NE(MAP_FAILED, map[i]);
+		EXPECT_EQ(0, memcmp(map[i], self->data, SIZE));
+	}
+	EXPECT_LT(0, test_count(&self->env, FUSE_READ));
+	for (i = 0; i < 2; i++)
+		EXPECT_EQ(0, munmap(map[i], SIZE));
+	EXPECT_EQ(0, close(fd));
+}
+
 TEST_F(plain, mappings_are_filled_by_the_server)
 {
 	int fd = test_open(self->file, O_RDWR);

@@ -600,6 +600,42 @@ TEST_F(requests, are_not_sent_for_capabilities)
 			"sends %d requests for 2 writes", sent);
 }
 
+static bool refuse_getattr(struct test_env *env, struct fuse_req *req)
+{
+	(void)env;
+	if (req->in->opcode != FUSE_GETATTR)
+		return false;
+	fuse_reply_err(req, ENXIO);
+	return true;
+}
+
+/* Rather than to leave them, if the server does not say which there are */
+TEST_F(requests, that_fail_make_writes_fail)
+{
+	static int (* const writes[])(int fd) = {
+		by_write, by_pwritev2, by_io_submit, by_splice,
+	};
+	struct files *f = &self->f;
+	size_t i;
+	int err;
+
+	ASSERT_TRUE(set_mode(f->fd, 0, 06755));
+	f->env.hook = refuse_getattr;
+	for (i = 0; i < ARRAY_SIZE(writes); i++) {
+		if (writes[i] == by_io_submit && !test_has_aio())
+			continue;
+		err = write_as(USER, writes[i], f->fd, 1);
+		ASSERT_OR_XFAIL(return, &f->env, err == ENXIO,
+				"says %s to a write whose privileges cannot be stripped",
+				strerror(err));
+	}
+	EXPECT_EQ(06755u, mode_of(f->backing_fd));
+	EXPECT_FALSE(test_has(f->backing_fd, 0, text, sizeof(text)));
+	f->env.hook = NULL;
+	EXPECT_EQ(0, write_as(USER, by_write, f->fd, 1));
+	EXPECT_EQ(0755u, mode_of(f->backing_fd));
+}
+
 static int read_a_byte(int fd)
 {
 	char c;

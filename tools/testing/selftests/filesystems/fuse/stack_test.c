@@ -1178,6 +1178,58 @@ TEST_F(not_copied_up, file_and_its_mapping_follow_a_copy_up_as_on_the_overlay)
 
 /* How high a stack may be */
 
+/* What runs from the upper layer, and not from the overlay */
+FIXTURE(text)
+{
+	struct stack s;
+	pid_t pid;
+};
+
+FIXTURE_SETUP(text)
+{
+	struct stack *s = &self->s;
+	char path[PATH_MAX];
+
+	ASSERT_EQ(0, begin_stack(s));
+	if (s->missing)
+		SKIP(_exit(255), "%s", s->missing);
+	ASSERT_EQ(0, fuse_over_upper(s));
+	TEST_NEEDS_PASSTHROUGH(&s->env);
+	test_pathf(path, "%s/upper/text", s->env.backing);
+	self->pid = test_run_text(path);
+	ASSERT_LT(0, self->pid);
+}
+
+FIXTURE_TEARDOWN(text)
+{
+	if (self->pid > 0) {
+		kill(self->pid, SIGKILL);
+		waitpid(self->pid, NULL, 0);
+	}
+	EXPECT_EQ(0, end_stack(&self->s));
+}
+
+TEST_F(text, is_opened_for_reading_only)
+{
+	struct stack *s = &self->s;
+	struct test_file *file;
+	char path[PATH_MAX];
+	int fd;
+
+	file = test_add_path(&s->env, "text",
+			     test_pathf(path, "%s/text", s->overlay), O_RDONLY);
+	ASSERT_TRUE(!!file);
+	ASSERT_LT(0, test_back(file));
+	fd = test_open(file, O_WRONLY);
+	ASSERT_OR_XFAIL(return, &s->env, fd == -1 && errno == EIO,
+			"opens a running program for writing");
+	EXPECT_EQ(1, test_releases(file));
+	fd = test_open(file, O_RDONLY);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close(fd));
+	EXPECT_EQ(2, test_releases(file));
+}
+
 FIXTURE(limit)
 {
 	struct stack s;
