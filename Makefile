@@ -92,7 +92,7 @@ help:
 
 .PHONY: deps
 deps:
-	@scripts/deps.sh
+	@scripts/deps.sh all
 
 .PHONY: tree
 tree:

@@ -94,7 +94,7 @@ round_trip()
 }
 
 phase "1/6 packages"
-"$top/scripts/deps.sh"
+"$top/scripts/deps.sh" check programs
 
 phase "2/6 the tree, there and back"
 "$top/scripts/tree.sh"

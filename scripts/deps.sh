@@ -1,20 +1,40 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Installs the Debian packages that the rig needs and that are missing.
+# deps.sh [GROUP...]: installs the Debian packages that the rig needs and that are
+# missing: what every command needs, and what the groups do (check, programs, plain,
+# series; all).
 
 . "$(dirname "$0")/lib.sh"
 
+# gcc-multilib itself cannot be installed beside a cross compiler
 packages=(
 	bc bison flex libelf-dev libssl-dev cpio kmod rsync xz-utils python3
-	build-essential fakeroot
-	gcc-multilib gcc-aarch64-linux-gnu gcc-arm-linux-gnueabi
+	gcc-12-multilib
 	qemu-system-x86 busybox-static e2fsprogs xfsprogs btrfs-progs
-	sparse coccinelle ocaml-nox shellcheck codespell python3-ply python3-git
-	perl man-db groff mandoc python3-sphinx
-	git sqlite3 tar make gcc fio
-	bindfs fuse2fs fuse-overlayfs mergerfs
+	perl git
 )
+check=(
+	sparse coccinelle ocaml-nox shellcheck codespell python3-ply python3-git
+	man-db groff mandoc python3-sphinx
+)
+programs=(sqlite3 tar make gcc fio)
+plain=(bindfs fuse2fs fuse-overlayfs mergerfs)
+series=(build-essential fakeroot gcc-aarch64-linux-gnu gcc-arm-linux-gnueabi)
+
+for group; do
+	case $group in
+	check) packages+=("${check[@]}") ;;
+	programs) packages+=("${programs[@]}") ;;
+	plain) packages+=("${plain[@]}") ;;
+	series) packages+=("${check[@]}" "${series[@]}") ;;
+	all)
+		packages+=("${check[@]}" "${programs[@]}" "${plain[@]}"
+			   "${series[@]}")
+		;;
+	*) die "'$group' is no group of packages" ;;
+	esac
+done
 
 missing=()
 for package in "${packages[@]}"; do
