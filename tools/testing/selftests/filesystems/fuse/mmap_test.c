@@ -552,33 +552,43 @@ TEST_F(guarded, append_only_is_not_mapped_writable)
 			"maps an append-only file to be written anywhere");
 }
 
-static void *map_sealed(struct __test_metadata *_metadata,
-			FIXTURE_DATA(guarded) *self, int seals)
+/*
+ * Opens a memfd that is sealed then through the mount. An fd, -1 with errno set,
+ * or TEST_SKIPPED - 1 if there is no memfd
+ */
+static int open_sealed(struct test_env *env, int seals, struct test_file **file)
 {
 	char path[PATH_MAX];
-	int memfd;
+	int memfd, fd = -1;
 
 	memfd = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (memfd < 0)
-		return NULL;
-	ASSERT_EQ(0, ftruncate(memfd, PAGE));
+		return TEST_SKIPPED - 1;
 	test_pathf(path, "/proc/self/fd/%d", memfd);
-	self->file = test_add_path(&self->env, "file", path, O_RDWR);
-	ASSERT_TRUE(!!self->file);
-	ASSERT_LT(0, test_back(self->file));
-	self->fd = test_open(self->file, O_RDWR);
-	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, fcntl(memfd, F_ADD_SEALS, seals));
-	ASSERT_EQ(0, close(memfd));
-	return mmap(NULL, PAGE, PROT_READ, MAP_SHARED, self->fd, 0);
+	if (ftruncate(memfd, PAGE))
+		goto out_close;
+	*file = test_add_path(env, "file", path, O_RDWR);
+	if (!*file || test_back(*file) < 0)
+		goto out_close;
+	fd = test_open(*file, O_RDWR);
+	if (fd >= 0 && fcntl(memfd, F_ADD_SEALS, seals)) {
+		close(fd);
+		fd = -1;
+	}
+out_close:
+	close(memfd);
+	return fd;
 }
 
 TEST_F(guarded, sealed_does_not_become_writable)
 {
-	void *map = map_sealed(_metadata, self, F_SEAL_WRITE);
+	void *map;
 
-	if (!map)
+	self->fd = open_sealed(&self->env, F_SEAL_WRITE, &self->file);
+	if (self->fd == TEST_SKIPPED - 1)
 		SKIP(return, "no memfd: enable CONFIG_MEMFD_CREATE");
+	ASSERT_LE(0, self->fd);
+	map = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, self->fd, 0);
 	/* Kernels differ in whether it can be mapped at all */
 	if (map == MAP_FAILED)
 		return;
@@ -592,10 +602,13 @@ TEST_F(guarded, sealed_does_not_become_writable)
 
 TEST_F(guarded, sealed_for_the_future_does_not_become_writable)
 {
-	void *map = map_sealed(_metadata, self, F_SEAL_FUTURE_WRITE);
+	void *map;
 
-	if (!map)
+	self->fd = open_sealed(&self->env, F_SEAL_FUTURE_WRITE, &self->file);
+	if (self->fd == TEST_SKIPPED - 1)
 		SKIP(return, "no memfd: enable CONFIG_MEMFD_CREATE");
+	ASSERT_LE(0, self->fd);
+	map = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, self->fd, 0);
 	ASSERT_NE(MAP_FAILED, map);
 	ASSERT_OR_XFAIL(return, &self->env,
 			mprotect(map, PAGE, PROT_READ | PROT_WRITE) == -1,
