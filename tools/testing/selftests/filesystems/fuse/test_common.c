@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <linux/aio_abi.h>
 #include <linux/capability.h>
+#include <linux/io_uring.h>
 #include <linux/magic.h>
 #include <pthread.h>
 #include <sched.h>
@@ -55,7 +56,7 @@ static void program_end(void)
 		     FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
-static void skip_program(const char *reason)
+void test_skip_program(const char *reason)
 {
 	printf("TAP version 13\n1..0 # SKIP %s\n", reason);
 	exit(KSFT_SKIP_CODE);
@@ -72,9 +73,9 @@ static void __attribute__((constructor)) program_begin(void)
 	}
 
 	if (geteuid())
-		skip_program("must be run as root");
+		test_skip_program("must be run as root");
 	if (access("/dev/fuse", R_OK | W_OK))
-		skip_program("no /dev/fuse: load fuse, or enable CONFIG_FUSE_FS");
+		test_skip_program("no /dev/fuse: load fuse, or enable CONFIG_FUSE_FS");
 
 	if (!base || !*base)
 		base = getenv("TMPDIR");
@@ -150,6 +151,58 @@ bool test_has(int fd, off_t off, const void *data, size_t len)
 	       !memcmp(buf, data, len);
 	free(buf);
 	return same;
+}
+
+/* Settings of the kernel's */
+
+static bool read_text(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	n = read(fd, buf, size - 1);
+	close(fd);
+	buf[n > 0 ? n : 0] = 0;
+	return n > 0;
+}
+
+static bool write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool done;
+
+	if (fd < 0)
+		return false;
+	done = !write_all(fd, text, strlen(text));
+	close(fd);
+	return done;
+}
+
+void test_restore_knobs(struct test_knob *knobs, size_t n)
+{
+	while (n--)
+		if (knobs[n].saved[0])
+			write_text(knobs[n].path, knobs[n].saved);
+}
+
+int test_set_knobs(struct test_knob *knobs, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if (read_text(knobs[i].path, knobs[i].saved,
+			      sizeof(knobs[i].saved)) &&
+		    write_text(knobs[i].path, knobs[i].value))
+			continue;
+		knobs[i].saved[0] = 0;
+		if (!knobs[i].needed)
+			continue;
+		test_restore_knobs(knobs, i);
+		return -1;
+	}
+	return 0;
 }
 
 /* What the kernel has in memory */
@@ -873,6 +926,84 @@ int test_backing_close(int dev, int32_t id)
 	uint32_t arg = id;
 
 	return ioctl(dev, FUSE_DEV_IOC_BACKING_CLOSE, &arg) ? errno : 0;
+}
+
+/* io_uring */
+
+static int ring_map(struct ring *ring, const struct io_uring_params *p)
+{
+	size_t sq_len = p->sq_off.array + p->sq_entries * sizeof(uint32_t);
+	size_t cq_len = p->cq_off.cqes +
+			p->cq_entries * sizeof(struct io_uring_cqe);
+	void *map;
+
+	ring->rings_len = sq_len > cq_len ? sq_len : cq_len;
+	ring->sqes_len = p->sq_entries * sizeof(struct io_uring_sqe);
+	map = mmap(NULL, ring->rings_len, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQ_RING);
+	if (map == MAP_FAILED)
+		return -1;
+	ring->rings = map;
+	ring->sq_tail = map + p->sq_off.tail;
+	ring->sq_mask = map + p->sq_off.ring_mask;
+	ring->sq_array = map + p->sq_off.array;
+	ring->cq_head = map + p->cq_off.head;
+	ring->cq_tail = map + p->cq_off.tail;
+	ring->cq_mask = map + p->cq_off.ring_mask;
+	ring->cqes = map + p->cq_off.cqes;
+
+	map = mmap(NULL, ring->sqes_len, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQES);
+	if (map == MAP_FAILED)
+		return -1;
+	ring->sqes = map;
+	return 0;
+}
+
+void ring_exit(struct ring *ring)
+{
+	if (ring->sqes)
+		munmap(ring->sqes, ring->sqes_len);
+	if (ring->rings)
+		munmap(ring->rings, ring->rings_len);
+	if (ring->fd >= 0)
+		close(ring->fd);
+	memset(ring, 0, sizeof(*ring));
+	ring->fd = -1;
+}
+
+int ring_init(struct ring *ring, unsigned int entries)
+{
+	struct io_uring_params p = {};
+
+	memset(ring, 0, sizeof(*ring));
+	ring->fd = syscall(SYS_io_uring_setup, entries, &p);
+	if (ring->fd < 0)
+		return -1;
+	if (!(p.features & IORING_FEAT_SINGLE_MMAP) || ring_map(ring, &p)) {
+		ring_exit(ring);
+		return -1;
+	}
+	return 0;
+}
+
+int ring_enter(struct ring *ring, unsigned int submit, unsigned int wait)
+{
+	return syscall(SYS_io_uring_enter, ring->fd, submit, wait,
+		       wait ? IORING_ENTER_GETEVENTS : 0, NULL, 0);
+}
+
+struct io_uring_sqe *ring_next(struct ring *ring)
+{
+	uint32_t tail = *ring->sq_tail;
+	uint32_t index = tail & *ring->sq_mask;
+	struct io_uring_sqe *sqe = &ring->sqes[index];
+
+	memset(sqe, 0, sizeof(*sqe));
+	ring->sq_array[index] = index;
+	/* The kernel looks only when it is entered, by this thread */
+	__atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
+	return sqe;
 }
 
 /* Ways of reading and writing */
