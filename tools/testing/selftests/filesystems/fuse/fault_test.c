@@ -310,15 +310,7 @@ static ssize_t call_append(struct call *c)
 /* The file has setuid, and only those who have CAP_FSETID may keep it. */
 static ssize_t call_write_without_fsetid(struct call *c)
 {
-	struct __user_cap_header_struct header = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-
-	if (syscall(SYS_capget, &header, data))
-		return -errno;
-	data[CAP_TO_INDEX(CAP_FSETID)].effective &= ~CAP_TO_MASK(CAP_FSETID);
-	if (syscall(SYS_capset, &header, data))
+	if (test_drop_cap(CAP_FSETID))
 		return -errno;
 	return call_write(c);
 }

@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -1104,6 +1105,61 @@ static ssize_t splice_write(int fd, const void *buf, size_t len, off_t off)
 	return n;
 }
 
+static ssize_t uring(int opcode, int fd, const void *buf, size_t len, off_t off)
+{
+	struct io_uring_sqe *sqe;
+	struct ring ring;
+	ssize_t n;
+
+	if (ring_init(&ring, 1))
+		return -errno;
+	sqe = ring_next(&ring);
+	sqe->opcode = opcode;
+	sqe->fd = fd;
+	sqe->off = off;
+	sqe->addr = (uintptr_t)buf;
+	sqe->len = len;
+	n = result(ring_enter(&ring, 1, 1));
+	while (n == 1 && !__atomic_load_n(ring.cq_tail, __ATOMIC_ACQUIRE))
+		ring_enter(&ring, 0, 1);
+	if (n == 1)
+		n = ring.cqes[0].res;
+	ring_exit(&ring);
+	return n;
+}
+
+static ssize_t sendfile_read(int fd, void *buf, size_t len, off_t off)
+{
+	int pipe[2];
+	ssize_t n;
+
+	if (pipe2(pipe, O_CLOEXEC))
+		return -errno;
+	n = result(sendfile(pipe[1], fd, &off, len));
+	if (n > 0)
+		n = result(read(pipe[0], buf, n));
+	close(pipe[0]);
+	close(pipe[1]);
+	return n;
+}
+
+static ssize_t sendfile_write(int fd, const void *buf, size_t len, off_t off)
+{
+	int mem = memfd_create("sendfile", MFD_CLOEXEC);
+	off_t start = 0;
+	ssize_t n;
+
+	if (mem < 0)
+		return -errno;
+	n = result(write(mem, buf, len));
+	if (n > 0 && lseek(fd, off, SEEK_SET) != off)
+		n = -errno;
+	if (n > 0)
+		n = result(sendfile(fd, mem, &start, n));
+	close(mem);
+	return n;
+}
+
 ssize_t do_read(enum way way, int fd, void *buf, size_t len, off_t off)
 {
 	struct iovec iov = { buf, len };
@@ -1118,6 +1174,10 @@ ssize_t do_read(enum way way, int fd, void *buf, size_t len, off_t off)
 		return aio(IOCB_CMD_PREAD, fd, buf, len, off);
 	case SPLICE:
 		return splice_read(fd, buf, len, off);
+	case URING:
+		return uring(IORING_OP_READ, fd, buf, len, off);
+	case SENDFILE:
+		return sendfile_read(fd, buf, len, off);
 	}
 	return -ENOSYS;
 }
@@ -1136,6 +1196,10 @@ ssize_t do_write(enum way way, int fd, const void *buf, size_t len, off_t off)
 		return aio(IOCB_CMD_PWRITE, fd, buf, len, off);
 	case SPLICE:
 		return splice_write(fd, buf, len, off);
+	case URING:
+		return uring(IORING_OP_WRITE, fd, buf, len, off);
+	case SENDFILE:
+		return sendfile_write(fd, buf, len, off);
 	}
 	return -ENOSYS;
 }
@@ -1219,7 +1283,7 @@ int test_as_user(int (*fn)(void *arg), void *arg)
 	return test_in_child(become_user, &user);
 }
 
-int test_drop_sys_admin(void)
+int test_drop_cap(int cap)
 {
 	struct __user_cap_header_struct header = {
 		.version = _LINUX_CAPABILITY_VERSION_3,
@@ -1228,9 +1292,13 @@ int test_drop_sys_admin(void)
 
 	if (syscall(SYS_capget, &header, data))
 		return -1;
-	data[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective &=
-		~CAP_TO_MASK(CAP_SYS_ADMIN);
+	data[CAP_TO_INDEX(cap)].effective &= ~CAP_TO_MASK(cap);
 	return syscall(SYS_capset, &header, data);
+}
+
+int test_drop_sys_admin(void)
+{
+	return test_drop_cap(CAP_SYS_ADMIN);
 }
 
 static int copy_file(int in, int out)

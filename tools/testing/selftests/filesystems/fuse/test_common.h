@@ -174,6 +174,8 @@ enum way {
 	VECTORED,		/* preadv2(), pwritev2() */
 	AIO,			/* io_submit() */
 	SPLICE,			/* by way of a pipe */
+	URING,			/* io_uring_enter() */
+	SENDFILE,		/* between the file and memory, or a pipe */
 };
 
 /* What was done, or -errno. The buffer need not be aligned but for O_DIRECT. */
@@ -200,7 +202,9 @@ int test_cached_bytes(struct test_file *file, off_t off, uint32_t len);
 int test_in_child(int (*fn)(void *arg), void *arg);
 /* The same as TEST_UID, without any capability */
 int test_as_user(int (*fn)(void *arg), void *arg);
-/* Gives up CAP_SYS_ADMIN; 0 or -1. In a child only. */
+/* The thread gives up a capability, CAP_*; 0 or -1 */
+int test_drop_cap(int cap);
+/* The same of CAP_SYS_ADMIN. In a child only. */
 int test_drop_sys_admin(void);
 
 /*
