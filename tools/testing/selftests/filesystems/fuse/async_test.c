@@ -40,99 +40,10 @@ static double now(void)
 	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
-/* io_uring */
-
-struct ring {
-	int fd;
-	uint32_t *sq_tail, *sq_mask, *sq_array;
-	uint32_t *cq_head, *cq_tail, *cq_mask;
-	struct io_uring_sqe *sqes;
-	struct io_uring_cqe *cqes;
-	void *rings;
-	size_t rings_len, sqes_len;
-};
-
-static int ring_map(struct ring *ring, const struct io_uring_params *p)
-{
-	size_t sq_len = p->sq_off.array + p->sq_entries * sizeof(uint32_t);
-	size_t cq_len = p->cq_off.cqes +
-			p->cq_entries * sizeof(struct io_uring_cqe);
-	void *map;
-
-	ring->rings_len = sq_len > cq_len ? sq_len : cq_len;
-	ring->sqes_len = p->sq_entries * sizeof(struct io_uring_sqe);
-	map = mmap(NULL, ring->rings_len, PROT_READ | PROT_WRITE,
-		   MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQ_RING);
-	if (map == MAP_FAILED)
-		return -1;
-	ring->rings = map;
-	ring->sq_tail = map + p->sq_off.tail;
-	ring->sq_mask = map + p->sq_off.ring_mask;
-	ring->sq_array = map + p->sq_off.array;
-	ring->cq_head = map + p->cq_off.head;
-	ring->cq_tail = map + p->cq_off.tail;
-	ring->cq_mask = map + p->cq_off.ring_mask;
-	ring->cqes = map + p->cq_off.cqes;
-
-	map = mmap(NULL, ring->sqes_len, PROT_READ | PROT_WRITE,
-		   MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQES);
-	if (map == MAP_FAILED)
-		return -1;
-	ring->sqes = map;
-	return 0;
-}
-
-static void ring_exit(struct ring *ring)
-{
-	if (ring->sqes)
-		munmap(ring->sqes, ring->sqes_len);
-	if (ring->rings)
-		munmap(ring->rings, ring->rings_len);
-	if (ring->fd >= 0)
-		close(ring->fd);
-	memset(ring, 0, sizeof(*ring));
-	ring->fd = -1;
-}
-
-static int ring_init(struct ring *ring, unsigned int entries)
-{
-	struct io_uring_params p = {};
-
-	memset(ring, 0, sizeof(*ring));
-	ring->fd = syscall(SYS_io_uring_setup, entries, &p);
-	if (ring->fd < 0)
-		return -1;
-	if (!(p.features & IORING_FEAT_SINGLE_MMAP) || ring_map(ring, &p)) {
-		ring_exit(ring);
-		return -1;
-	}
-	return 0;
-}
-
-static int ring_enter(struct ring *ring, unsigned int submit, unsigned int wait)
-{
-	return syscall(SYS_io_uring_enter, ring->fd, submit, wait,
-		       wait ? IORING_ENTER_GETEVENTS : 0, NULL, 0);
-}
-
 static int ring_register(struct ring *ring, unsigned int opcode, void *arg,
 			 unsigned int nr)
 {
 	return syscall(SYS_io_uring_register, ring->fd, opcode, arg, nr);
-}
-
-/* A cleared entry, that the next ring_enter() submits */
-static struct io_uring_sqe *ring_next(struct ring *ring)
-{
-	uint32_t tail = *ring->sq_tail;
-	uint32_t index = tail & *ring->sq_mask;
-	struct io_uring_sqe *sqe = &ring->sqes[index];
-
-	memset(sqe, 0, sizeof(*sqe));
-	ring->sq_array[index] = index;
-	/* The kernel looks only when it is entered, by this thread */
-	__atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
-	return sqe;
 }
 
 /* Operations, whichever road they take */

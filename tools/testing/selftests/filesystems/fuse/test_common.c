@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <linux/aio_abi.h>
 #include <linux/capability.h>
+#include <linux/io_uring.h>
 #include <linux/magic.h>
 #include <pthread.h>
 #include <sched.h>
@@ -19,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -55,7 +57,7 @@ static void program_end(void)
 		     FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
-static void skip_program(const char *reason)
+void test_skip_program(const char *reason)
 {
 	printf("TAP version 13\n1..0 # SKIP %s\n", reason);
 	exit(KSFT_SKIP_CODE);
@@ -72,9 +74,9 @@ static void __attribute__((constructor)) program_begin(void)
 	}
 
 	if (geteuid())
-		skip_program("must be run as root");
+		test_skip_program("must be run as root");
 	if (access("/dev/fuse", R_OK | W_OK))
-		skip_program("no /dev/fuse: load fuse, or enable CONFIG_FUSE_FS");
+		test_skip_program("no /dev/fuse: load fuse, or enable CONFIG_FUSE_FS");
 
 	if (!base || !*base)
 		base = getenv("TMPDIR");
@@ -150,6 +152,58 @@ bool test_has(int fd, off_t off, const void *data, size_t len)
 	       !memcmp(buf, data, len);
 	free(buf);
 	return same;
+}
+
+/* Settings of the kernel's */
+
+static bool read_text(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	n = read(fd, buf, size - 1);
+	close(fd);
+	buf[n > 0 ? n : 0] = 0;
+	return n > 0;
+}
+
+static bool write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool done;
+
+	if (fd < 0)
+		return false;
+	done = !write_all(fd, text, strlen(text));
+	close(fd);
+	return done;
+}
+
+void test_restore_knobs(struct test_knob *knobs, size_t n)
+{
+	while (n--)
+		if (knobs[n].saved[0])
+			write_text(knobs[n].path, knobs[n].saved);
+}
+
+int test_set_knobs(struct test_knob *knobs, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if (read_text(knobs[i].path, knobs[i].saved,
+			      sizeof(knobs[i].saved)) &&
+		    write_text(knobs[i].path, knobs[i].value))
+			continue;
+		knobs[i].saved[0] = 0;
+		if (!knobs[i].needed)
+			continue;
+		test_restore_knobs(knobs, i);
+		return -1;
+	}
+	return 0;
 }
 
 /* What the kernel has in memory */
@@ -881,6 +935,84 @@ int test_backing_close(int dev, int32_t id)
 	return ioctl(dev, FUSE_DEV_IOC_BACKING_CLOSE, &arg) ? errno : 0;
 }
 
+/* io_uring */
+
+static int ring_map(struct ring *ring, const struct io_uring_params *p)
+{
+	size_t sq_len = p->sq_off.array + p->sq_entries * sizeof(uint32_t);
+	size_t cq_len = p->cq_off.cqes +
+			p->cq_entries * sizeof(struct io_uring_cqe);
+	void *map;
+
+	ring->rings_len = sq_len > cq_len ? sq_len : cq_len;
+	ring->sqes_len = p->sq_entries * sizeof(struct io_uring_sqe);
+	map = mmap(NULL, ring->rings_len, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQ_RING);
+	if (map == MAP_FAILED)
+		return -1;
+	ring->rings = map;
+	ring->sq_tail = map + p->sq_off.tail;
+	ring->sq_mask = map + p->sq_off.ring_mask;
+	ring->sq_array = map + p->sq_off.array;
+	ring->cq_head = map + p->cq_off.head;
+	ring->cq_tail = map + p->cq_off.tail;
+	ring->cq_mask = map + p->cq_off.ring_mask;
+	ring->cqes = map + p->cq_off.cqes;
+
+	map = mmap(NULL, ring->sqes_len, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQES);
+	if (map == MAP_FAILED)
+		return -1;
+	ring->sqes = map;
+	return 0;
+}
+
+void ring_exit(struct ring *ring)
+{
+	if (ring->sqes)
+		munmap(ring->sqes, ring->sqes_len);
+	if (ring->rings)
+		munmap(ring->rings, ring->rings_len);
+	if (ring->fd >= 0)
+		close(ring->fd);
+	memset(ring, 0, sizeof(*ring));
+	ring->fd = -1;
+}
+
+int ring_init(struct ring *ring, unsigned int entries)
+{
+	struct io_uring_params p = {};
+
+	memset(ring, 0, sizeof(*ring));
+	ring->fd = syscall(SYS_io_uring_setup, entries, &p);
+	if (ring->fd < 0)
+		return -1;
+	if (!(p.features & IORING_FEAT_SINGLE_MMAP) || ring_map(ring, &p)) {
+		ring_exit(ring);
+		return -1;
+	}
+	return 0;
+}
+
+int ring_enter(struct ring *ring, unsigned int submit, unsigned int wait)
+{
+	return syscall(SYS_io_uring_enter, ring->fd, submit, wait,
+		       wait ? IORING_ENTER_GETEVENTS : 0, NULL, 0);
+}
+
+struct io_uring_sqe *ring_next(struct ring *ring)
+{
+	uint32_t tail = *ring->sq_tail;
+	uint32_t index = tail & *ring->sq_mask;
+	struct io_uring_sqe *sqe = &ring->sqes[index];
+
+	memset(sqe, 0, sizeof(*sqe));
+	ring->sq_array[index] = index;
+	/* The kernel looks only when it is entered, by this thread */
+	__atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
+	return sqe;
+}
+
 /* Ways of reading and writing */
 
 static ssize_t result(ssize_t n)
@@ -979,6 +1111,61 @@ static ssize_t splice_write(int fd, const void *buf, size_t len, off_t off)
 	return n;
 }
 
+static ssize_t uring(int opcode, int fd, const void *buf, size_t len, off_t off)
+{
+	struct io_uring_sqe *sqe;
+	struct ring ring;
+	ssize_t n;
+
+	if (ring_init(&ring, 1))
+		return -errno;
+	sqe = ring_next(&ring);
+	sqe->opcode = opcode;
+	sqe->fd = fd;
+	sqe->off = off;
+	sqe->addr = (uintptr_t)buf;
+	sqe->len = len;
+	n = result(ring_enter(&ring, 1, 1));
+	while (n == 1 && !__atomic_load_n(ring.cq_tail, __ATOMIC_ACQUIRE))
+		ring_enter(&ring, 0, 1);
+	if (n == 1)
+		n = ring.cqes[0].res;
+	ring_exit(&ring);
+	return n;
+}
+
+static ssize_t sendfile_read(int fd, void *buf, size_t len, off_t off)
+{
+	int pipe[2];
+	ssize_t n;
+
+	if (pipe2(pipe, O_CLOEXEC))
+		return -errno;
+	n = result(sendfile(pipe[1], fd, &off, len));
+	if (n > 0)
+		n = result(read(pipe[0], buf, n));
+	close(pipe[0]);
+	close(pipe[1]);
+	return n;
+}
+
+static ssize_t sendfile_write(int fd, const void *buf, size_t len, off_t off)
+{
+	int mem = memfd_create("sendfile", MFD_CLOEXEC);
+	off_t start = 0;
+	ssize_t n;
+
+	if (mem < 0)
+		return -errno;
+	n = result(write(mem, buf, len));
+	if (n > 0 && lseek(fd, off, SEEK_SET) != off)
+		n = -errno;
+	if (n > 0)
+		n = result(sendfile(fd, mem, &start, n));
+	close(mem);
+	return n;
+}
+
 ssize_t do_read(enum way way, int fd, void *buf, size_t len, off_t off)
 {
 	struct iovec iov = { buf, len };
@@ -993,6 +1180,10 @@ ssize_t do_read(enum way way, int fd, void *buf, size_t len, off_t off)
 		return aio(IOCB_CMD_PREAD, fd, buf, len, off);
 	case SPLICE:
 		return splice_read(fd, buf, len, off);
+	case URING:
+		return uring(IORING_OP_READ, fd, buf, len, off);
+	case SENDFILE:
+		return sendfile_read(fd, buf, len, off);
 	}
 	return -ENOSYS;
 }
@@ -1011,6 +1202,10 @@ ssize_t do_write(enum way way, int fd, const void *buf, size_t len, off_t off)
 		return aio(IOCB_CMD_PWRITE, fd, buf, len, off);
 	case SPLICE:
 		return splice_write(fd, buf, len, off);
+	case URING:
+		return uring(IORING_OP_WRITE, fd, buf, len, off);
+	case SENDFILE:
+		return sendfile_write(fd, buf, len, off);
 	}
 	return -ENOSYS;
 }
@@ -1185,7 +1380,7 @@ int test_as_user(int (*fn)(void *arg), void *arg)
 	return test_in_child(become_user, &user);
 }
 
-int test_drop_sys_admin(void)
+int test_drop_cap(int cap)
 {
 	struct __user_cap_header_struct header = {
 		.version = _LINUX_CAPABILITY_VERSION_3,
@@ -1194,9 +1389,13 @@ int test_drop_sys_admin(void)
 
 	if (syscall(SYS_capget, &header, data))
 		return -1;
-	data[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective &=
-		~CAP_TO_MASK(CAP_SYS_ADMIN);
+	data[CAP_TO_INDEX(cap)].effective &= ~CAP_TO_MASK(cap);
 	return syscall(SYS_capset, &header, data);
+}
+
+int test_drop_sys_admin(void)
+{
+	return test_drop_cap(CAP_SYS_ADMIN);
 }
 
 static int copy_file(int in, int out)

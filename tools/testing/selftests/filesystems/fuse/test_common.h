@@ -152,12 +152,32 @@ int test_backing_ioctl(int dev, const struct fuse_backing_map *map, int *id);
 int test_backing_open(int dev, int fd);
 int test_backing_close(int dev, int32_t id);
 
+/* A ring of io_uring's, for one thread at a time */
+struct ring {
+	int fd;
+	uint32_t *sq_tail, *sq_mask, *sq_array;
+	uint32_t *cq_head, *cq_tail, *cq_mask;
+	struct io_uring_sqe *sqes;
+	struct io_uring_cqe *cqes;
+	void *rings;
+	size_t rings_len, sqes_len;
+};
+
+/* 0, or -1 with errno set. A ring that was not made is one of fd -1. */
+int ring_init(struct ring *ring, unsigned int entries);
+void ring_exit(struct ring *ring);
+int ring_enter(struct ring *ring, unsigned int submit, unsigned int wait);
+/* A cleared entry, that the next ring_enter() submits */
+struct io_uring_sqe *ring_next(struct ring *ring);
+
 /* Ways of reading and writing */
 enum way {
 	PLAIN,			/* read(), write() */
 	VECTORED,		/* preadv2(), pwritev2() */
 	AIO,			/* io_submit() */
 	SPLICE,			/* by way of a pipe */
+	URING,			/* io_uring_enter() */
+	SENDFILE,		/* between the file and memory, or a pipe */
 };
 
 /* What was done, or -errno. The buffer need not be aligned but for O_DIRECT. */
@@ -224,7 +244,9 @@ int test_bind_backing(struct test_env *env, char path[PATH_MAX]);
 int test_in_child(int (*fn)(void *arg), void *arg);
 /* The same as TEST_UID, without any capability */
 int test_as_user(int (*fn)(void *arg), void *arg);
-/* Gives up CAP_SYS_ADMIN; 0 or -1. In a child only. */
+/* The thread gives up a capability, CAP_*; 0 or -1 */
+int test_drop_cap(int cap);
+/* The same of CAP_SYS_ADMIN. In a child only. */
 int test_drop_sys_admin(void);
 
 /*
@@ -258,12 +280,27 @@ struct test_mapping {
 /* The mapping at an address, from the file @maps. False if there is none */
 bool test_find_mapping(const char *maps, const void *addr,
 		       struct test_mapping *mapping);
+/* A file of debugfs or sysfs that says how the kernel behaves */
+struct test_knob {
+	const char *path;
+	const char *value;	/* what to write there */
+	bool needed;		/* else it need not be there */
+	char saved[32];		/* what was there; empty: not set */
+};
+
+/* Sets them all, in this order. 0, or -1 with errno set and none of them set. */
+int test_set_knobs(struct test_knob *knobs, size_t n);
+void test_restore_knobs(struct test_knob *knobs, size_t n);
+
 /* Tries for some seconds, since files are closed late by other threads. */
 int test_umount(const char *path);
 /* Starts a program that waits, from a copy of this one at @path. -1 or pid */
 pid_t test_run_text(const char *path);
 /* printf() into a path. Truncation is not possible with the test's paths. */
 const char *test_pathf(char path[PATH_MAX], const char *fmt, ...);
+
+/* Ends the program, which reports that it could not test anything */
+void test_skip_program(const char *reason);
 
 /* For FIXTURE_SETUP, where 6.1's SKIP() would go on with the test */
 #define TEST_NEEDS_PASSTHROUGH(env) do { \
