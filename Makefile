@@ -19,12 +19,16 @@ LIMIT ?=
 JOBS ?= $(shell nproc)
 CMD ?=
 OPS ?=
+INPUTS ?=
 SEED ?=
 OPS_FAST ?= 200000
 OPS_DEBUG ?= 20000
+INPUTS_FAST ?= 150000
+INPUTS_DEBUG ?= 50000
 
 export BUILD BASE FORCE CONFIG FRAGMENT TESTS FS KERNEL SMP MEM QEMU_ARGS JOBS
 export CMD PROGRAMS OPS SEED OPS_FAST OPS_DEBUG
+export INPUTS INPUTS_FAST INPUTS_DEBUG
 
 # Not exported empty: the scripts have their own defaults
 ifneq ($(LIMIT),)
@@ -43,7 +47,7 @@ help:
 	@echo '  make save           the commits in build/linux back to patches/ and the files here'
 	@echo '  make kernel         build the patched kernel'
 	@echo '  make kselftest      the kselftests in a VM, on a kernel that was built'
-	@echo '  make torture        the data checker for long, on every backing file system'
+	@echo '  make torture        the data checker and the fuzzer for long, on every backing file system'
 	@echo '  make programs       git, sqlite3, tar, make and fio through passthrough, compared with'
 	@echo '                      plain ext4, in a VM on a kernel that was built'
 	@echo '  make check-host     the same tests on the running kernel, as root'
@@ -64,7 +68,9 @@ help:
 	@echo '  FS=$(FS)        backing file system: ext4, xfs, btrfs, tmpfs or overlay (make'
 	@echo '              torture: all of them unless given)'
 	@echo '  OPS=$(OPS) SEED=$(SEED)   of data_test: operations (empty: 5000), start of its random numbers'
+	@echo '  INPUTS=$(INPUTS)        of fuzz_test: what is sent to the kernel (empty: 5000)'
 	@echo '  OPS_FAST=$(OPS_FAST) OPS_DEBUG=$(OPS_DEBUG)   of make torture: operations on each kernel (0: none)'
+	@echo '  INPUTS_FAST=$(INPUTS_FAST) INPUTS_DEBUG=$(INPUTS_DEBUG)   the same for the fuzzer'
 	@echo '  KERNEL=$(KERNEL)        bzImage to boot (empty: that of KIND)'
 	@echo '  SMP=$(SMP) MEM=$(MEM) QEMU_ARGS=$(QEMU_ARGS) LIMIT=$(LIMIT)   the VM: CPUs, memory, more, seconds'
 	@echo '  JOBS=$(JOBS) BUILD=$(BUILD)   parallel jobs, build folder'

@@ -5,7 +5,8 @@
 #
 # KIND=fast|debug|off is the kernel, TESTS="a_test b_test" picks some, FS=ext4,
 # xfs, btrfs, tmpfs or overlay (on ext4) is where the backing files lie. OPS= is how
-# many operations data_test makes, SEED= makes it repeat a run. Ends with the counts.
+# many operations data_test makes, INPUTS= how many fuzz_test sends, SEED= makes
+# both repeat a run. Ends with the counts.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/qemu.sh"
@@ -13,9 +14,11 @@
 kind=${KIND:-debug}
 fs=${FS:-ext4}
 ops=${OPS:-}
+inputs=${INPUTS:-}
 seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
-# data_test is slowest, and gives up earlier
+# data_test and fuzz_test are slowest, and give up earlier
 timeout=$((${ops:-0} / 5 + 600))
+[ $((${inputs:-0} / 10 + 600)) -le $timeout ] || timeout=$((inputs / 10 + 600))
 limit=${LIMIT:-$((timeout + 1800))}
 kernel=$build/$kind/arch/x86/boot/bzImage
 work=$build/kselftest-$kind-$fs
@@ -47,6 +50,10 @@ case " ${TESTS:-data_test} " in
 *' data_test '*) say "    data_test: SEED=$seed${ops:+ OPS=$ops}" ;;
 esac
 
+case " ${TESTS:-fuzz_test} " in
+*' fuzz_test '*) say "    fuzz_test: SEED=$seed${inputs:+ INPUTS=$inputs}" ;;
+esac
+
 args=()
 for t in ${TESTS:-}; do
 	args+=(-t "filesystems/fuse:$t")
@@ -68,6 +75,8 @@ say "timeout=$timeout" >"$work/root/kselftest/filesystems/fuse/settings"
 	say "export FUSE_TEST_DIR=/mnt/$fs/fuse-test"
 	[ -z "$ops" ] || say "export FUSE_DATA_OPS=$ops"
 	say "export FUSE_DATA_SEED=$seed"
+	[ -z "$inputs" ] || say "export FUSE_FUZZ_INPUTS=$inputs"
+	say "export FUSE_FUZZ_SEED=$seed"
 	say "RIG_ARGS='${args[*]}'"
 } >"$work/root/run.conf"
 pack_root "$work/root"

@@ -1,16 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The data checker for long, on the fast and the debug kernel and on every backing
-# file system. The last line is the verdict.
+# The data checker and the fuzzer for long, on the fast and the debug kernel and on
+# every backing file system. The last line is the verdict.
 #
-# OPS_FAST=200000 and OPS_DEBUG=20000 are how many operations are made on each of
-# them, 0 leaves the kernel out. FS="ext4 xfs" picks file systems, SEED= repeats.
+# OPS_FAST=200000 and OPS_DEBUG=20000 are how many operations the data checker makes
+# on each of them, INPUTS_FAST=150000 and INPUTS_DEBUG=50000 how many inputs the
+# fuzzer sends; 0 leaves it out. FS="ext4 xfs" picks file systems, SEED= repeats.
 
 . "$(dirname "$0")/lib.sh"
 
 kinds=(fast debug)
 declare -A ops=([fast]=${OPS_FAST:-200000} [debug]=${OPS_DEBUG:-20000})
+declare -A inputs=([fast]=${INPUTS_FAST:-150000} [debug]=${INPUTS_DEBUG:-50000})
 read -r -a filesystems <<<"${FS:-ext4 xfs btrfs tmpfs overlay}"
 seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
 logs=$build/torture
@@ -21,13 +23,19 @@ skipped=0
 started=$SECONDS
 number=0
 
+# Kernels that are needed, and the tests that they run on each file system
 wanted=()
+runs=()
 for kind in "${kinds[@]}"; do
 	[[ ${ops[$kind]} =~ ^[0-9]+$ ]] ||
 		die "'${ops[$kind]}' is no number of operations"
-	[ "${ops[$kind]}" = 0 ] || wanted+=("$kind")
+	[[ ${inputs[$kind]} =~ ^[0-9]+$ ]] ||
+		die "'${inputs[$kind]}' is no number of inputs"
+	[ "${ops[$kind]}" = 0 ] || runs+=("$kind data_test")
+	[ "${inputs[$kind]}" = 0 ] || runs+=("$kind fuzz_test")
+	[ "${ops[$kind]}${inputs[$kind]}" = 00 ] || wanted+=("$kind")
 done
-phases=$((2 + ${#wanted[@]} * (1 + ${#filesystems[@]})))
+phases=$((2 + ${#wanted[@]} + ${#runs[@]} * ${#filesystems[@]}))
 
 phase()
 {
@@ -39,17 +47,17 @@ keep_logs()
 {
 	local work=$build/kselftest-$1-$2
 
-	cp "$work/test.log" "$logs/$1-$2.test.log" || true
-	cp "$work/console.log" "$logs/$1-$2.console.log" || true
-	say "    the logs: $logs/$1-$2.*"
+	cp "$work/test.log" "$logs/$1-$2-$3.test.log" || true
+	cp "$work/console.log" "$logs/$1-$2-$3.console.log" || true
+	say "    the logs: $logs/$1-$2-$3.*"
 }
 
-# torture KIND FS: counts by the last line that the run prints
+# torture KIND FS TEST: counts by the last line that the run prints
 torture()
 {
-	local out=$logs/$1-$2.out last
+	local out=$logs/$1-$2-$3.out last
 
-	KIND=$1 FS=$2 TESTS=data_test OPS=${ops[$1]} SEED=$seed \
+	KIND=$1 FS=$2 TESTS=$3 OPS=${ops[$1]} INPUTS=${inputs[$1]} SEED=$seed \
 		"$top/scripts/kselftest.sh" 2>&1 | tee "$out" || true
 	last=$(tail -n 1 "$out")
 	if [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]
@@ -60,7 +68,7 @@ torture()
 		[ "${BASH_REMATCH[2]}" = 0 ] || keep_logs "$@"
 	else
 		failed=$((failed + 1))
-		say "    failed: $1, $2: did not come to its end"
+		say "    failed: $1, $2, $3: did not come to its end"
 	fi
 }
 
@@ -75,10 +83,13 @@ for kind in "${wanted[@]}"; do
 	phase "the $kind kernel"
 	"$top/scripts/kernel.sh" "$kind"
 done
-for kind in "${wanted[@]}"; do
+for run in "${runs[@]}"; do
+	read -r kind test <<<"$run"
+	amount="${ops[$kind]} operations"
+	[ "$test" = data_test ] || amount="${inputs[$kind]} inputs"
 	for fs in "${filesystems[@]}"; do
-		phase "${ops[$kind]} operations on $fs, $kind kernel"
-		torture "$kind" "$fs"
+		phase "$amount on $fs, $kind kernel"
+		torture "$kind" "$fs" "$test"
 	done
 done
 

@@ -73,6 +73,12 @@ void fuse_server_stop(struct fuse_server *srv);
 void fuse_server_kill(struct fuse_server *srv);
 /* Writes to /sys/fs/fuse/connections/N/abort. 0, or -1 with errno set. */
 int fuse_server_abort(struct fuse_server *srv);
+/*
+ * The same for a mount without a struct fuse_server, by the device number of the
+ * top mount on @dir, MAJOR << 32 | MINOR
+ */
+int fuse_find_st_dev(const char *dir, dev_t *dev);
+int fuse_abort(dev_t dev);
 /* Runs until the file system is unmounted (for servers in the foreground). */
 int fuse_server_wait(struct fuse_server *srv);
 
