@@ -3054,6 +3054,9 @@ static bool run_round(struct world *w)
 			return false;
 		if (one_in(w, 500) && !detach(w))
 			return false;
+		/* There is not much left to find then */
+		if (w->conn.dead && until > w->number + 30)
+			until = w->number + 30;
 	}
 	return end_round(w, dir);
 }
