@@ -21,14 +21,18 @@ CMD ?=
 VERSION ?=
 TREE ?=
 OPS ?=
+INPUTS ?=
 SEED ?=
 OPS_FAST ?= 200000
 OPS_DEBUG ?= 20000
+INPUTS_FAST ?= 150000
+INPUTS_DEBUG ?= 50000
 RACE_ROUNDS ?=
 RACE_SECONDS ?=
 
 export BUILD BASE FORCE CONFIG FRAGMENT TESTS FS KERNEL SMP MEM QEMU_ARGS JOBS
 export CMD PROGRAMS OPS SEED OPS_FAST OPS_DEBUG RACE_ROUNDS RACE_SECONDS
+export INPUTS INPUTS_FAST INPUTS_DEBUG
 
 # Not exported empty: the scripts have their own defaults
 ifneq ($(LIMIT),)
@@ -47,7 +51,7 @@ help:
 	@echo '  make save           the commits in build/linux back to patches/ and the files here'
 	@echo '  make kernel         build the patched kernel'
 	@echo '  make kselftest      the kselftests in a VM, on a kernel that was built'
-	@echo '  make torture        the data checker and the races for long'
+	@echo '  make torture        the data checker, the fuzzer and the races for long'
 	@echo '  make programs       git, sqlite3, tar, make and fio through passthrough, compared with'
 	@echo '                      plain ext4, in a VM on a kernel that was built'
 	@echo '  make plain          real FUSE servers without passthrough: the same requests and'
@@ -83,7 +87,9 @@ help:
 	@echo '  VERSION=$(VERSION)        number of the posting that make series writes (empty: 1)'
 	@echo '  TREE=$(TREE)        tree of make apply and make unapply'
 	@echo '  OPS=$(OPS) SEED=$(SEED)   of data_test: operations (empty: 5000), start of its random numbers'
+	@echo '  INPUTS=$(INPUTS)        of fuzz_test: what is sent to the kernel (empty: 5000)'
 	@echo '  OPS_FAST=$(OPS_FAST) OPS_DEBUG=$(OPS_DEBUG)   of make torture: operations on each kernel (0: none)'
+	@echo '  INPUTS_FAST=$(INPUTS_FAST) INPUTS_DEBUG=$(INPUTS_DEBUG)   the same for the fuzzer'
 	@echo '  RACE_ROUNDS=$(RACE_ROUNDS) RACE_SECONDS=$(RACE_SECONDS)   bounds of each test that races (empty: some seconds;'
 	@echo '              make torture: 100000 rounds, 20 s; 0: none)'
 	@echo '  KERNEL=$(KERNEL)        bzImage to boot (empty: that of KIND)'

@@ -5,9 +5,10 @@
 #
 # KIND=fast|debug|off is the kernel, TESTS="a_test b_test" picks some, FS=ext4,
 # xfs, btrfs, tmpfs or overlay (on ext4) is where the backing files lie. OPS= is how
-# many operations data_test makes, SEED= makes it repeat a run. RACE_ROUNDS= and
-# RACE_SECONDS= are the bounds of each test that races. KERNEL=bzImage boots
-# another kernel, with the modules of MODULES_DIR=dir. Ends with the counts.
+# many operations data_test makes, INPUTS= how many fuzz_test sends, SEED= makes
+# both repeat a run. RACE_ROUNDS= and RACE_SECONDS= are the bounds of each test that
+# races. KERNEL=bzImage boots another kernel, with the modules of MODULES_DIR=dir.
+# Ends with the counts.
 #
 # For the rig's own tests, INSTALL=dir has other programs, TIMEOUT= seconds for each.
 
@@ -17,11 +18,14 @@
 kind=${KIND:-debug}
 fs=${FS:-ext4}
 ops=${OPS:-}
+inputs=${INPUTS:-}
 seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
 race_rounds=${RACE_ROUNDS:-}
 race_seconds=${RACE_SECONDS:-}
-# data_test is slowest, and gives up earlier; a program has up to 40 races
-timeout=${TIMEOUT:-$((${ops:-0} / 5 + ${race_seconds:-0} * 40 + 600))}
+# data_test and fuzz_test are slowest, and give up earlier; a program has up to 40
+# races
+timeout=$((${ops:-0} / 5 + ${inputs:-0} / 10 + ${race_seconds:-0} * 40 + 600))
+timeout=${TIMEOUT:-$timeout}
 limit=${LIMIT:-$((timeout + 1800))}
 kernel=${KERNEL:-$build/$kind/arch/x86/boot/bzImage}
 work=${WORK:-$build/kselftest-$kind-$fs}
@@ -65,6 +69,10 @@ case " ${TESTS:-data_test} " in
 *' data_test '*) say "    data_test: SEED=$seed${ops:+ OPS=$ops}" ;;
 esac
 
+case " ${TESTS:-fuzz_test} " in
+*' fuzz_test '*) say "    fuzz_test: SEED=$seed${inputs:+ INPUTS=$inputs}" ;;
+esac
+
 args=()
 for t in ${TESTS:-}; do
 	args+=(-t "filesystems/fuse:$t")
@@ -94,6 +102,8 @@ say "timeout=$timeout" >"$work/root/kselftest/filesystems/fuse/settings"
 	say "export FUSE_DATA_SEED=$seed"
 	[ -z "$race_rounds" ] || say "export FUSE_RACE_ROUNDS=$race_rounds"
 	[ -z "$race_seconds" ] || say "export FUSE_RACE_SECONDS=$race_seconds"
+	[ -z "$inputs" ] || say "export FUSE_FUZZ_INPUTS=$inputs"
+	say "export FUSE_FUZZ_SEED=$seed"
 	say "RIG_ARGS='${args[*]}'"
 } >"$work/root/run.conf"
 pack_root "$work/root"

@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The data checker for long, on the fast and the debug kernel and on every backing
-# file system, and the tests that race for long, on the debug kernel and on the one
-# with KCSAN. The last line is the verdict.
+# The data checker and the fuzzer for long, on the fast and the debug kernel and on
+# every backing file system, and the tests that race for long, on the debug kernel
+# and on the one with KCSAN. The last line is the verdict.
 #
-# OPS_FAST=200000 and OPS_DEBUG=20000 are how many operations are made on each of
-# them, 0 leaves the kernel out. FS="ext4 xfs" picks file systems, SEED= repeats.
+# OPS_FAST=200000 and OPS_DEBUG=20000 are how many operations the data checker makes
+# on each of them, INPUTS_FAST=150000 and INPUTS_DEBUG=50000 how many inputs the
+# fuzzer sends; 0 leaves it out. FS="ext4 xfs" picks file systems, SEED= repeats.
 # RACE_ROUNDS=100000 and RACE_SECONDS=20 bound each test that races, of which there
 # are about 50; they run on the first of the file systems; 0 leaves them out.
 
@@ -14,6 +15,7 @@
 
 kinds=(fast debug)
 declare -A ops=([fast]=${OPS_FAST:-200000} [debug]=${OPS_DEBUG:-20000})
+declare -A inputs=([fast]=${INPUTS_FAST:-150000} [debug]=${INPUTS_DEBUG:-50000})
 read -r -a filesystems <<<"${FS:-ext4 xfs btrfs tmpfs overlay}"
 seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
 race_kinds=(debug kcsan)
@@ -28,11 +30,17 @@ skipped=0
 started=$SECONDS
 number=0
 
+# Kernels that are needed, and the tests that they run on each file system
 wanted=()
+runs=()
 for kind in "${kinds[@]}"; do
 	[[ ${ops[$kind]} =~ ^[0-9]+$ ]] ||
 		die "'${ops[$kind]}' is no number of operations"
-	[ "${ops[$kind]}" = 0 ] || wanted+=("$kind")
+	[[ ${inputs[$kind]} =~ ^[0-9]+$ ]] ||
+		die "'${inputs[$kind]}' is no number of inputs"
+	[ "${ops[$kind]}" = 0 ] || runs+=("$kind data_test")
+	[ "${inputs[$kind]}" = 0 ] || runs+=("$kind fuzz_test")
+	[ "${ops[$kind]}${inputs[$kind]}" = 00 ] || wanted+=("$kind")
 done
 [[ $race_rounds$race_seconds =~ ^[0-9]+$ ]] ||
 	die "'$race_rounds' rounds, '$race_seconds' s: not both are numbers"
@@ -42,7 +50,7 @@ fi
 # Those of either, each of them once
 read -r -a kernels < <(printf '%s\n' "${wanted[@]}" "${race_kinds[@]}" |
 	sort -u | xargs)
-phases=$((2 + ${#kernels[@]} + ${#wanted[@]} * ${#filesystems[@]} +
+phases=$((2 + ${#kernels[@]} + ${#runs[@]} * ${#filesystems[@]} +
 	${#race_kinds[@]}))
 
 phase()
@@ -60,12 +68,12 @@ keep_logs()
 	say "    the logs: $logs/$name.*"
 }
 
-# torture KIND FS TESTS OPS: counts by the last line that the run prints
+# torture KIND FS TESTS: counts by the last line that the run prints
 torture()
 {
 	local out=$logs/$1-$2-${3%% *}.out last
 
-	KIND=$1 FS=$2 TESTS=$3 OPS=$4 SEED=$seed \
+	KIND=$1 FS=$2 TESTS=$3 OPS=${ops[$1]:-} INPUTS=${inputs[$1]:-} SEED=$seed \
 		RACE_ROUNDS=$race_rounds RACE_SECONDS=$race_seconds \
 		"$top/scripts/kselftest.sh" 2>&1 | tee "$out" || true
 	last=$(tail -n 1 "$out")
@@ -80,7 +88,7 @@ torture()
 			sed 's/^[# ]*/    /' || true
 	else
 		failed=$((failed + 1))
-		say "    failed: $1, $2: did not come to its end"
+		say "    failed: $1, $2, $3: did not come to its end"
 	fi
 }
 
@@ -95,15 +103,18 @@ for kind in "${kernels[@]}"; do
 	phase "the $kind kernel"
 	"$top/scripts/kernel.sh" "$kind"
 done
-for kind in "${wanted[@]}"; do
+for run in "${runs[@]}"; do
+	read -r kind test <<<"$run"
+	amount="${ops[$kind]} operations"
+	[ "$test" = data_test ] || amount="${inputs[$kind]} inputs"
 	for fs in "${filesystems[@]}"; do
-		phase "${ops[$kind]} operations on $fs, $kind kernel"
-		torture "$kind" "$fs" data_test "${ops[$kind]}"
+		phase "$amount on $fs, $kind kernel"
+		torture "$kind" "$fs" "$test"
 	done
 done
 for kind in "${race_kinds[@]}"; do
 	phase "races of $race_rounds rounds or $race_seconds s, $kind kernel"
-	torture "$kind" "${filesystems[0]}" "$race_tests" ''
+	torture "$kind" "${filesystems[0]}" "$race_tests"
 done
 
 say "== done ($((SECONDS - started)) s), SEED=$seed"

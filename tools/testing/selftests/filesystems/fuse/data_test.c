@@ -169,21 +169,7 @@ static const struct op_type check_type;
 
 static uint32_t below(struct world *w, uint32_t n)
 {
-	w->random ^= w->random >> 12;
-	w->random ^= w->random << 25;
-	w->random ^= w->random >> 27;
-	return (w->random * 0x2545f4914f6cdd1dULL >> 32) * n >> 32;
-}
-
-static void seed_random(struct world *w, uint64_t seed)
-{
-	int i;
-
-	w->random = (seed + 1) * 0x9e3779b97f4a7c15ULL;
-	if (!w->random)
-		w->random = 1;
-	for (i = 0; i < 8; i++)
-		below(w, 2);
+	return test_random_below(&w->random, n);
 }
 
 static off_t clamp_off(off_t off, off_t low, off_t high)
@@ -1464,21 +1450,10 @@ static void stop_processes(struct world *w)
 static uint64_t the_seed;
 static long the_ops = OPS;
 
-static long number_in(const char *variable, long otherwise)
-{
-	const char *value = getenv(variable);
-
-	return value && *value ? (long)strtoul(value, NULL, 0) : otherwise;
-}
-
 static void __attribute__((constructor)) read_variables(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	the_seed = number_in("FUSE_DATA_SEED",
-			     (ts.tv_nsec / 1000 ^ ts.tv_sec * 4099) % 1000000);
-	the_ops = number_in("FUSE_DATA_OPS", OPS);
+	the_seed = test_seed_in("FUSE_DATA_SEED");
+	the_ops = test_number_in("FUSE_DATA_OPS", OPS);
 }
 
 static void say_how_to_repeat(const struct world *w)
@@ -1501,15 +1476,6 @@ static bool has_direct(const char *path)
 	return true;
 }
 
-/* Memory that children share */
-static void *shared_memory(size_t size)
-{
-	void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	return mem == MAP_FAILED ? NULL : mem;
-}
-
 static bool add_file(struct world *w, int i)
 {
 	const char name[] = { '0' + i, 0 };
@@ -1519,7 +1485,7 @@ static bool add_file(struct world *w, int i)
 		return false;
 	test_path(w->served[i], w->path[i][0]);
 	test_backing_path(w->served[i], w->path[i][1]);
-	w->model[i].data = shared_memory(MAX_SIZE);
+	w->model[i].data = test_shared_memory(MAX_SIZE);
 	return w->model[i].data;
 }
 
@@ -1552,10 +1518,10 @@ static bool init_world(struct world *w, struct test_env *env)
 	w->ops = the_ops;
 	w->high = MAX_SIZE;
 	w->mainline = test_on_mainline(env);
-	w->shared = shared_memory(sizeof(*w->shared));
+	w->shared = test_shared_memory(sizeof(*w->shared));
 	memset(w->flags, -1, sizeof(w->flags));
 	memset(w->socket, -1, sizeof(w->socket));
-	seed_random(w, w->seed);
+	w->random = test_random_start(w->seed);
 	init_actor(w);
 	return w->shared;
 }
@@ -1673,15 +1639,15 @@ static bool share_the_file(struct world w[PROCESSES])
 	w[0].ops /= 2;
 	w[0].files = 1;
 	w[1] = w[0];
-	w[1].shared = shared_memory(sizeof(*w->shared));
-	w[1].model[0].data = shared_memory(MAX_SIZE);
+	w[1].shared = test_shared_memory(sizeof(*w->shared));
+	w[1].model[0].data = test_shared_memory(MAX_SIZE);
 	if (!w[1].shared || !w[1].model[0].data)
 		return false;
 	w[0].fixed = true;
 	w[0].high = BORDER;
 	w[1].low = BORDER;
 	w[1].self = 1;
-	seed_random(&w[1], w[1].seed + 1);
+	w[1].random = test_random_start(w[1].seed + 1);
 	init_actor(&w[0]);
 	init_actor(&w[1]);
 	w[0].model[0].size = BORDER;

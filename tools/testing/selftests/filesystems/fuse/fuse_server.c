@@ -357,7 +357,7 @@ static void stop_threads(struct fuse_server *srv)
 }
 
 /* Only the mount's own device number will do: a stat would ask the server. */
-static int find_st_dev(const char *dir, dev_t *dev)
+int fuse_find_st_dev(const char *dir, dev_t *dev)
 {
 	unsigned int maj, min;
 	char line[4096], mnt[4096];
@@ -400,7 +400,7 @@ static int do_mount(struct fuse_server *srv)
 		return -1;
 
 	srv->mounted = true;
-	return find_st_dev(srv->dir, &srv->st_dev);
+	return fuse_find_st_dev(srv->dir, &srv->st_dev);
 }
 
 static void wait_for_init(struct fuse_server *srv)
@@ -503,9 +503,9 @@ static int mount_fusectl(void)
 	return errno == EBUSY ? 0 : -1;
 }
 
-static int abort_connection(dev_t st_dev)
+int fuse_abort(dev_t dev)
 {
-	unsigned int min = st_dev & 0xffffffff;
+	unsigned int min = dev & 0xffffffff;
 	char path[128];
 	int fd, ret;
 
@@ -523,14 +523,14 @@ static int abort_connection(dev_t st_dev)
 
 int fuse_server_abort(struct fuse_server *srv)
 {
-	return abort_connection(srv->st_dev);
+	return fuse_abort(srv->st_dev);
 }
 
 int fuse_mount_abort(const char *dir)
 {
 	dev_t st_dev;
 
-	return find_st_dev(dir, &st_dev) ? -1 : abort_connection(st_dev);
+	return fuse_find_st_dev(dir, &st_dev) ? -1 : fuse_abort(st_dev);
 }
 
 int fuse_server_wait(struct fuse_server *srv)

@@ -75,6 +75,12 @@ void fuse_server_kill(struct fuse_server *srv);
 int fuse_server_abort(struct fuse_server *srv);
 /* The same for the mount at @dir, whoever serves it. */
 int fuse_mount_abort(const char *dir);
+/*
+ * The same for a mount without a struct fuse_server, by the device number of the
+ * top mount on @dir, MAJOR << 32 | MINOR
+ */
+int fuse_find_st_dev(const char *dir, dev_t *dev);
+int fuse_abort(dev_t dev);
 /* Runs until the file system is unmounted (for servers in the foreground). */
 int fuse_server_wait(struct fuse_server *srv);
 

@@ -118,6 +118,50 @@ void test_pattern(void *buf, size_t len, unsigned int seed)
 	}
 }
 
+uint32_t test_random_below(uint64_t *random, uint32_t n)
+{
+	*random ^= *random >> 12;
+	*random ^= *random << 25;
+	*random ^= *random >> 27;
+	return (*random * 0x2545f4914f6cdd1dULL >> 32) * n >> 32;
+}
+
+uint64_t test_random_start(uint64_t seed)
+{
+	uint64_t random = (seed + 1) * 0x9e3779b97f4a7c15ULL;
+	int i;
+
+	if (!random)
+		random = 1;
+	for (i = 0; i < 8; i++)
+		test_random_below(&random, 2);
+	return random;
+}
+
+long test_number_in(const char *variable, long otherwise)
+{
+	const char *value = getenv(variable);
+
+	return value && *value ? (long)strtoul(value, NULL, 0) : otherwise;
+}
+
+uint64_t test_seed_in(const char *variable)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return test_number_in(variable, (ts.tv_nsec / 1000 ^
+					 ts.tv_sec * 4099) % 1000000);
+}
+
+void *test_shared_memory(size_t size)
+{
+	void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return mem == MAP_FAILED ? NULL : mem;
+}
+
 static int write_all(int fd, const void *data, size_t len)
 {
 	const char *p = data;
@@ -1409,7 +1453,7 @@ static int copy_file(int in, int out)
 	return n;
 }
 
-static int copy_self(const char *path)
+int test_copy_self(const char *path)
 {
 	int in, out, ret;
 
@@ -1439,7 +1483,7 @@ pid_t test_run_text(const char *path)
 	int pipefd[2];
 	pid_t pid;
 
-	if (copy_self(path) || pipe2(pipefd, O_CLOEXEC))
+	if (test_copy_self(path) || pipe2(pipefd, O_CLOEXEC))
 		return -1;
 
 	pid = fork();

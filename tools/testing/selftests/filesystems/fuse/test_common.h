@@ -259,6 +259,18 @@ int test_mount(struct test_env *env, const char *name, const char *type,
 int test_mount_overlay(struct test_env *env, char path[PATH_MAX]);
 /* Makes a file. 0, or -1 with errno set. */
 int test_write_file(const char *path, const void *data, size_t len);
+/*
+ * Random numbers that are the same for the same seed: the start of a stream,
+ * and its next number below @n
+ */
+uint64_t test_random_start(uint64_t seed);
+uint32_t test_random_below(uint64_t *random, uint32_t n);
+/* What an environment variable says, if it is set */
+long test_number_in(const char *variable, long otherwise);
+/* The same for a seed, which is otherwise a new one each time */
+uint64_t test_seed_in(const char *variable);
+/* Memory that children share; NULL with errno set on failure */
+void *test_shared_memory(size_t size);
 /* Fills @buf with something that no shifted copy of it equals. */
 void test_pattern(void *buf, size_t len, unsigned int seed);
 /* What is in the file at @off is @data */
@@ -294,6 +306,8 @@ void test_restore_knobs(struct test_knob *knobs, size_t n);
 
 /* Tries for some seconds, since files are closed late by other threads. */
 int test_umount(const char *path);
+/* Makes a copy of this program, that anybody may run. 0 or -1 */
+int test_copy_self(const char *path);
 /* Starts a program that waits, from a copy of this one at @path. -1 or pid */
 pid_t test_run_text(const char *path);
 /* printf() into a path. Truncation is not possible with the test's paths. */
