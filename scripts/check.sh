@@ -39,6 +39,10 @@ wait_for_vm()
 	unset "vms[$pid]"
 }
 
+# How many inputs the fuzzer sends, and for how long each race goes on
+declare -A inputs=([debug]=50000 [fast]=5000 [off]=0)
+declare -A seconds=([debug]=2 [fast]=1 [off]=1)
+
 # run_vms 'KIND FS OPS TESTS'...: the kselftests in as many VMs, some at a time
 run_vms()
 {
@@ -49,6 +53,7 @@ run_vms()
 		[ ${#vms[@]} -lt "$jobs" ] || wait_for_vm
 		out=$build/check.$kind-$fs.out
 		KIND=$kind FS=$fs OPS=$ops TESTS=$tests \
+			INPUTS=${inputs[$kind]} RACE_SECONDS=${seconds[$kind]} \
 			"$top/scripts/kselftest.sh" >"$out" 2>&1 &
 		vms[$!]=$out
 	done

@@ -789,7 +789,7 @@ static int splice_read(int fd)
 
 static int map(int fd)
 {
-	void *addr = mmap(NULL, 4, PROT_READ, MAP_SHARED, fd, 0);
+	void *addr = mmap(NULL, 4, PROT_READ, MAP_PRIVATE, fd, 0);
 
 	return addr == MAP_FAILED ? errno : munmap(addr, 4);
 }
