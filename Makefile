@@ -18,6 +18,7 @@ QEMU_ARGS ?=
 LIMIT ?=
 JOBS ?= $(shell nproc)
 CMD ?=
+PEER ?=
 VERSION ?=
 TREE ?=
 OPS ?=
@@ -57,6 +58,8 @@ help:
 	@echo '  make plain          real FUSE servers without passthrough: the same requests and'
 	@echo '                      results as on the base, whose kernel is built, too'
 	@echo '  make coverage       which lines and branches of the series the tests reach'
+	@echo '  make bench          what passthrough costs: instructions, fio, memory, scaling;'
+	@echo '                      make bench-readme puts the figures into README'
 	@echo '  make rig-test       the tests of the rig itself'
 	@echo '  make check-host     the same tests on the running kernel, as root'
 	@echo "  make vm CMD='...'   run a command on the patched kernel with this machine's files"
@@ -84,6 +87,8 @@ help:
 	@echo '  PROGRAMS=$(PROGRAMS)        programs to run (empty: all)'
 	@echo '  FS=$(FS)        backing file system: ext4, xfs, btrfs, tmpfs or overlay (make'
 	@echo '              torture: all of them unless given)'
+	@echo '  PEER=$(PEER)           1: make bench measures 6.12 of mainline beside it (for the'
+	@echo '              other variables see the head of scripts/bench.sh)'
 	@echo '  VERSION=$(VERSION)        number of the posting that make series writes (empty: 1)'
 	@echo '  TREE=$(TREE)        tree of make apply and make unapply'
 	@echo '  OPS=$(OPS) SEED=$(SEED)   of data_test: operations (empty: 5000), start of its random numbers'
@@ -142,6 +147,17 @@ coverage: tree
 .PHONY: rig-test
 rig-test:
 	@scripts/rig-test.sh
+
+# OPS of the environment picks operations here, and FS the file systems
+.PHONY: bench bench-readme
+ifeq ($(origin FS),file)
+bench: FS =
+endif
+bench: kernel
+	@PEER='$(PEER)' scripts/bench.sh
+bench-readme:
+	@scripts/bench/report.py readme $(BUILD)/bench README.md \
+		Documentation/bench.svg
 
 .PHONY: check-host
 check-host:

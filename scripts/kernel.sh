@@ -11,7 +11,7 @@
 
 kind=${1:-fast}
 out=$build/$kind
-[ -e "$linux/.git" ] || die "there is no build/linux; run 'make tree'"
+[ -e "$linux/Makefile" ] || die "there is no build/linux; run 'make tree'"
 [ -e "$top/scripts/kernel/$kind.config" ] ||
 	die "unknown kind of kernel '$kind'; there are:" \
 		"$(cd "$top/scripts/kernel" && echo *.config |

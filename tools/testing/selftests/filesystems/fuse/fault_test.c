@@ -83,8 +83,7 @@ static void __attribute__((constructor)) need_fault_injection(void)
 		test_skip_program("no " FAIL_NTH
 				  ": enable CONFIG_FAULT_INJECTION");
 	if (access(knobs[0].path, W_OK))
-		test_skip_program("no " DEBUGFS "/failslab: enable "
-				  "CONFIG_FAILSLAB and FAULT_INJECTION_DEBUG_FS");
+		test_skip_program("no failslab in debugfs: enable CONFIG_FAILSLAB");
 }
 
 /* What a call works on */
