@@ -107,11 +107,24 @@ static bool fuse_passthrough_is_sync(struct kiocb *iocb)
 	return is_sync_kiocb(iocb) || !(iocb->ki_flags & IOCB_DIRECT);
 }
 
+/*
+ * override_creds() less its reference, so that the counter which all opens of the
+ * server's files share is left alone: ff->backing_cred stays for as long as the
+ * file does, which the caller keeps open.
+ */
 static const struct cred *fuse_passthrough_override_creds(struct file *file)
 {
+	const struct cred *old_cred = current_cred();
 	struct fuse_file *ff = file->private_data;
 
-	return override_creds(ff->backing_cred);
+	rcu_assign_pointer(current->cred, ff->backing_cred);
+
+	return old_cred;
+}
+
+static void fuse_passthrough_revert_creds(const struct cred *old_cred)
+{
+	rcu_assign_pointer(current->cred, old_cred);
 }
 
 static void fuse_passthrough_init_iocb(struct kiocb *iocb, struct kiocb *orig,
@@ -188,7 +201,11 @@ out_unlock:
 static int fuse_passthrough_remove_privs(struct file *file,
 					 struct file *backing_file, bool nowait)
 {
-	if (likely(!fuse_passthrough_should_drop(file, backing_file)))
+	if (likely(!((file_inode(file)->i_mode |
+		      file_inode(backing_file)->i_mode) & (S_ISUID | S_ISGID))))
+		return 0;
+
+	if (!fuse_passthrough_should_drop(file, backing_file))
 		return 0;
 
 	if (nowait)
@@ -374,7 +391,7 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
 		ret = fuse_passthrough_read_sync(iocb, backing_file, to);
 	else
 		ret = fuse_passthrough_aio_submit(iocb, backing_file, to);
-	revert_creds(old_cred);
+	fuse_passthrough_revert_creds(old_cred);
 
 	return ret;
 }
@@ -420,7 +437,7 @@ ssize_t fuse_passthrough_write_iter(struct kiocb *iocb, struct iov_iter *from)
 		ret = fuse_passthrough_write_sync(iocb, backing_file, from);
 	else
 		ret = fuse_passthrough_aio_submit(iocb, backing_file, from);
-	revert_creds(old_cred);
+	fuse_passthrough_revert_creds(old_cred);
 
 	return ret;
 }
@@ -455,7 +472,7 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
 	old_cred = fuse_passthrough_override_creds(in);
 	ret = backing_file->f_op->splice_read(backing_file, ppos, pipe, len,
 					      flags);
-	revert_creds(old_cred);
+	fuse_passthrough_revert_creds(old_cred);
 	if (counted)
 		fuse_io_end(in->private_data);
 
@@ -505,7 +522,7 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 	ret = backing_file->f_op->splice_write(pipe, backing_file, ppos, len,
 					       flags);
 	file_end_write(backing_file);
-	revert_creds(old_cred);
+	fuse_passthrough_revert_creds(old_cred);
 
 	fuse_passthrough_attr_written(file_inode(out), *ppos, ret);
 
@@ -580,7 +597,7 @@ int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 
 	old_cred = fuse_passthrough_override_creds(file);
 	err = call_mmap(backing_file, vma);
-	revert_creds(old_cred);
+	fuse_passthrough_revert_creds(old_cred);
 
 	/* By a stacked file system, see file_open_fake_path() */
 	if (!err && vma->vm_file != backing_file)
@@ -615,7 +632,7 @@ int fuse_passthrough_fadvise(struct file *file, loff_t offset, loff_t len,
 
 	old_cred = fuse_passthrough_override_creds(file);
 	err = vfs_fadvise(backing_file, offset, len, advice);
-	revert_creds(old_cred);
+	fuse_passthrough_revert_creds(old_cred);
 
 	return err;
 }
