@@ -355,13 +355,13 @@ text { font: 13px sans-serif; fill: #57606a; }
             math.log10(self.top_ratio) - low)
 
     def legend(self):
-        x = self.LEFT
+        x = 12
         for name, text in self.SERIES:
             if name == "peer" and "peer" not in self.results:
                 continue
             yield self.mark(name, x + 5, 46)
             yield f'<text x="{x + 16}" y="50">{escape(text)}</text>'
-            x += 190
+            x += 250
 
     @staticmethod
     def mark(name, x, y):
