@@ -2670,9 +2670,14 @@ static bool close_devices(struct world *w)
 {
 	int i;
 
-	/* One that is in use would not be closed: the server waits for itself */
+	/*
+	 * One that is in use would not be closed, and its number be that of
+	 * another file when it is used at last.
+	 */
 	if (notifier_is_busy(w) && !abort_conn(w))
 		return false;
+	while (notifier_is_busy(w))
+		usleep(1000);
 	begin_input(w);
 	note_end(w, "the devices are closed");
 	for (i = DEVS - 1; i >= 0; i--) {
@@ -2820,8 +2825,9 @@ static bool add_odd_kinds(struct world *w)
 	char overlay[PATH_MAX];
 	int fd, other, path;
 
+	/* procfs says that nothing can be stacked on it */
 	add_kind(w, "a file of /proc/sys",
-		 open_in("/proc/sys", "kernel/ostype", 0), 0, 0);
+		 open_in("/proc/sys", "kernel/ostype", 0), 0, 2);
 	add_kind(w, "a file of sysfs",
 		 open_in("/sys/kernel", "uevent_seqnum", 0), 0, 0);
 	add_kind(w, "a memfd", new_memfd(0), 0, 0);

@@ -856,6 +856,54 @@ TEST_F(backing_path, that_its_registrar_may_not_open_is_refused)
 	EXPECT_EQ(2, test_releases(file));
 }
 
+/*
+ * With a writeback cache there is no passthrough, but times that the kernel keeps
+ * until they are written to the server, by each close at the latest.
+ */
+
+FIXTURE(writeback)
+{
+	struct test_env env;
+	struct test_file *file;
+};
+
+FIXTURE_SETUP(writeback)
+{
+	struct test_env *env = &self->env;
+
+	ASSERT_EQ(0, test_setup(env));
+	env->config.init_flags |= FUSE_WRITEBACK_CACHE | FUSE_ATOMIC_O_TRUNC;
+	self->file = test_add_file(env, "file", "data", 4);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_EQ(0, test_start(env));
+	TEST_NEEDS_PASSTHROUGH(env);
+	self->file->open_flags = FOPEN_PASSTHROUGH;
+	self->file->backing_id = 1;
+}
+
+FIXTURE_TEARDOWN(writeback)
+{
+	test_teardown(&self->env);
+}
+
+TEST_F(writeback, leaves_no_times_of_a_refused_open_unwritten)
+{
+	struct test_env *env = &self->env;
+	int fd, err, sent;
+
+	fd = test_open(self->file, O_RDONLY | O_TRUNC);
+	err = errno;
+	ASSERT_EQ(1, test_releases(self->file));
+	sent = test_count(env, FUSE_SETATTR);
+	/* Whatever was left is not to be there when the inode goes away */
+	self->file->open_flags = 0;
+	EXPECT_EQ(0, close(test_open(self->file, O_RDONLY)));
+	EXPECT_EQ(-1, fd);
+	EXPECT_EQ(EIO, err);
+	ASSERT_OR_XFAIL(return, env, sent == 1,
+			"writes the times %d times", sent);
+}
+
 /* What the user's flags do to the backing file [B4] */
 
 TEST_F(opens, with_o_trunc_leave_truncation_to_the_server)
