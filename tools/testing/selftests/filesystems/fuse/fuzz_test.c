@@ -76,6 +76,9 @@
 #define INPUTS_IN_A_SECOND	15	/* at least */
 #define TEST_SECONDS		(24 * 60 * 60)
 
+/* What fcntl(F_SETLK) returns if a server says EINTR for no reason */
+#define ERESTARTSYS	512
+
 #ifndef F_ADD_SEALS
 #define F_ADD_SEALS	1033
 #endif
@@ -594,7 +597,6 @@ static void client_main(struct world *w, int self, int sock)
 	syscall(SYS_close_range, 4, ~0U, 0);
 	handle_signal(SIGBUS, on_bad_touch);
 	handle_signal(SIGSEGV, on_bad_touch);
-	handle_signal(SIGUSR1, on_signal);
 	if (self == USER_CLIENT && (setgid(TEST_GID) || setuid(TEST_UID)))
 		_exit(1);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -846,11 +848,17 @@ static bool has_errno(const int *list, int err)
 static const int any_call[] = {
 	EIO, EBADF, ENOTCONN, ECONNABORTED, ECONNREFUSED, EINTR, ENOENT, ESTALE,
 	EACCES, EPERM, EINVAL, EISDIR, ENOTDIR, EROFS, ELOOP, ENXIO, EOPNOTSUPP,
-	ESPIPE, 0
+	ESPIPE,
+	EOVERFLOW,	/* ids that the server made up are none */
+	0
 };
 
 /* What the backing file may say, or the call before it: no dead connection */
-static const int backing_read[] = { EBADF, EINVAL, EAGAIN, EINTR, 0 };
+static const int backing_read[] = {
+	EBADF, EINVAL, EAGAIN, EINTR,
+	EOPNOTSUPP,	/* RWF_NOWAIT */
+	0
+};
 
 static const int none[] = { 0 };
 
@@ -878,7 +886,7 @@ static const int * const call_errors[CALLS] = {
 	[SEEK] = (const int []) { ESPIPE, EOVERFLOW, 0 },
 	[FSYNC] = (const int []) { ENOSPC, 0 },
 	[FADVISE] = (const int []) { ESPIPE, 0 },
-	[SETLK] = (const int []) { EAGAIN, ENOLCK, 0 },
+	[SETLK] = (const int []) { EAGAIN, ENOLCK, ERESTARTSYS, 0 },
 	[GETFLAGS] = (const int []) { ENOTTY, ENOSYS, EFAULT, 0 },
 	[STAT] = (const int []) { EOVERFLOW, 0 },
 	[GETXATTR] = (const int []) { ENODATA, ERANGE, 0 },
@@ -3120,6 +3128,8 @@ static bool prepare(struct world *w)
 	size_t i;
 
 	memset(w->client, 0, sizeof(w->client));
+	/* A client may be sent one before it comes to this itself */
+	handle_signal(SIGUSR1, on_signal);
 	test_pathf(w->conn.dir, "%s/fuzz", w->env.dir);
 	w->none = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
