@@ -90,6 +90,8 @@ make_root "$work/root" "$top/scripts/init/kselftest"
 add_binary "$work/root" /usr/bin/timeout
 mkdir -p "$work/root/usr/bin"
 mv "$work/root/bin/timeout" "$work/root/usr/bin/timeout"
+# error_test makes file systems of its own
+add_binary "$work/root" /usr/sbin/mkfs.ext4
 if [ -n "${MODULES_DIR:-}" ]; then
 	mkdir -p "$work/root/lib"
 	cp -r "$MODULES_DIR" "$work/root/lib/modules"
