@@ -9,7 +9,6 @@
 #include "test_common.h"
 
 #include <linux/fs.h>
-#include <linux/loop.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -73,32 +72,6 @@ static int make_image(const char *image)
 	return waitpid(pid, &status, 0) == pid && !status ? 0 : -1;
 }
 
-/* An fd of a loop device, which is freed after the fd and the mount are gone */
-static int attach_loop(const char *image, char dev[PATH_MAX])
-{
-	struct loop_config config = {
-		.info = { .lo_flags = LO_FLAGS_AUTOCLEAR },
-	};
-	int ctl, nr, fd = -1;
-
-	ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	if (ctl < 0)
-		return -1;
-	nr = ioctl(ctl, LOOP_CTL_GET_FREE);
-	close(ctl);
-	if (nr < 0)
-		return -1;
-
-	fd = open(test_pathf(dev, "/dev/loop%d", nr), O_RDWR | O_CLOEXEC);
-	config.fd = open(image, O_RDWR | O_CLOEXEC);
-	if (fd >= 0 && ioctl(fd, LOOP_CONFIGURE, &config)) {
-		close(fd);
-		fd = -1;
-	}
-	close(config.fd);
-	return fd;
-}
-
 /* Why there is no disk, or NULL */
 static const char *mount_disk(struct disk *disk)
 {
@@ -109,7 +82,7 @@ static const char *mount_disk(struct disk *disk)
 	test_pathf(disk->path, "%s/disk", disk->env.dir);
 	if (mkdir(disk->path, 0755) || make_image(image))
 		return "no mke2fs that makes a file system";
-	loop = attach_loop(image, dev);
+	loop = test_attach_loop(image, dev);
 	if (loop < 0)
 		return "no loop device: enable CONFIG_BLK_DEV_LOOP";
 	ret = mount(dev, disk->path, "ext4", 0, NULL);

@@ -12,7 +12,6 @@
 
 #include <linux/capability.h>
 #include <linux/fs.h>
-#include <linux/loop.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -41,7 +40,7 @@ struct disk {
 	struct test_env env;
 	char below[PATH_MAX];	/* the tmpfs that has the image */
 	char dir[PATH_MAX];	/* the ext4 */
-	char dev[32];		/* the loop device's path */
+	char dev[PATH_MAX];	/* the loop device */
 	bool quota;		/* the ext4 has some */
 	struct test_file *file;
 	int fd;			/* through the mount */
@@ -139,32 +138,9 @@ static bool disk_image(struct disk *d, const char *image, bool quota)
 	return done || complain(image);
 }
 
-/* The device goes away by itself when it is not used any more. */
-static int disk_attach(struct disk *d, const char *image)
-{
-	struct loop_config config = { .info.lo_flags = LO_FLAGS_AUTOCLEAR };
-	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	int fd = -1, n, tries;
-
-	config.fd = open(image, O_RDWR | O_CLOEXEC);
-	for (tries = 0; tries < 20 && fd < 0; tries++) {
-		n = ioctl(control, LOOP_CTL_GET_FREE);
-		snprintf(d->dev, sizeof(d->dev), "/dev/loop%d", n);
-		fd = open(d->dev, O_RDWR | O_CLOEXEC);
-		/* Others may have been faster */
-		if (fd >= 0 && ioctl(fd, LOOP_CONFIGURE, &config)) {
-			close(fd);
-			fd = -1;
-		}
-	}
-	close(config.fd);
-	close(control);
-	return fd;
-}
-
 static bool disk_mount(struct disk *d, const char *image, const char *options)
 {
-	int fd = disk_attach(d, image);
+	int fd = test_attach_loop(image, d->dev);
 	int ret;
 
 	if (fd < 0)
@@ -756,12 +732,11 @@ TEST_F(by, of_blocks_that_cannot_be_read_is_eio)
 	EXPECT_EQ(0, memcmp(d->buf, d->old, LEN));
 }
 
-/* Something that waits until the file system is thawed */
+/* A write that waits until the file system is thawed */
 struct waiter {
 	pthread_t thread;
-	const BY_VARIANT *variant;	/* NULL: stores to map */
+	const BY_VARIANT *variant;
 	struct disk *d;
-	char *map;
 	ssize_t res;
 	bool done;		/* atomic */
 };
@@ -770,10 +745,7 @@ static void *waiter_main(void *arg)
 {
 	struct waiter *w = arg;
 
-	if (w->variant)
-		w->res = put(w->variant, w->d->fd, w->d->new, 0);
-	else
-		memcpy(w->map, w->d->new, LEN);
+	w->res = put(w->variant, w->d->fd, w->d->new, 0);
 	__atomic_store_n(&w->done, true, __ATOMIC_RELEASE);
 	return NULL;
 }
@@ -1020,72 +992,6 @@ TEST_F(mapped, load_of_blocks_that_cannot_be_read_is_sigbus)
 	ASSERT_TRUE(store(d->buf, self->map));
 	EXPECT_EQ(0, memcmp(d->buf, d->old, LEN));
 	EXPECT_TRUE(store_works(self, 0));
-}
-
-TEST_F(mapped, store_to_a_frozen_file_system_waits)
-{
-	struct disk *d = &self->d;
-	struct waiter w = { .d = d, .map = self->map };
-
-	ASSERT_TRUE(disk_freeze(d));
-	ASSERT_EQ(0, pthread_create(&w.thread, NULL, waiter_main, &w));
-	EXPECT_FALSE(waiter_is_done(&w));
-	EXPECT_TRUE(is_unchanged(d));
-	disk_thaw(d);
-	ASSERT_EQ(0, pthread_join(w.thread, NULL));
-	EXPECT_TRUE(store_works(self, 0));
-}
-
-/* Whichever road */
-
-FIXTURE(file)
-{
-	struct disk d;
-};
-
-FIXTURE_SETUP(file)
-{
-	struct disk *d = &self->d;
-
-	if (disk_needs())
-		SKIP(_exit(255), "%s", disk_needs());
-	ASSERT_TRUE(disk_setup(d));
-	TEST_NEEDS_PASSTHROUGH(&d->env);
-	ASSERT_TRUE(disk_files(d, 0));
-}
-
-FIXTURE_TEARDOWN(file)
-{
-	EXPECT_EQ(0, test_count(&self->d.env, FUSE_READ));
-	EXPECT_EQ(0, test_count(&self->d.env, FUSE_WRITE));
-	disk_teardown(&self->d);
-}
-
-/* The kernel's own file for the open is one that writes. */
-TEST_F(file, open_for_writing_keeps_the_file_system_from_becoming_read_only)
-{
-	struct disk *d = &self->d;
-
-	/* The registered file would keep it, too, if it were open for writing */
-	close_fd(&d->local_fd);
-	close_fd(&d->file->fd);
-	EXPECT_EQ(-1, mount(NULL, d->dir, NULL, MS_REMOUNT | MS_RDONLY, NULL));
-	EXPECT_EQ(EBUSY, errno);
-	EXPECT_EQ(LEN, pwrite(d->fd, d->new, LEN, 0));
-}
-
-TEST_F(file, write_that_must_not_wait_for_a_frozen_file_system_is_eagain)
-{
-	struct disk *d = &self->d;
-	struct iovec iov = { d->new, LEN };
-	int err = 0;
-
-	ASSERT_TRUE(disk_freeze(d));
-	if (pwritev2(d->fd, &iov, 1, 0, RWF_NOWAIT) < 0)
-		err = errno;
-	EXPECT_TRUE(is_unchanged(d));
-	ASSERT_OR_XFAIL(return, &d->env, err == EAGAIN,
-			"has no RWF_NOWAIT, but %s [B9]", strerror(err));
 }
 
 TEST_HARNESS_MAIN

@@ -8,6 +8,7 @@
 #include <linux/aio_abi.h>
 #include <linux/capability.h>
 #include <linux/io_uring.h>
+#include <linux/loop.h>
 #include <linux/magic.h>
 #include <pthread.h>
 #include <sched.h>
@@ -1506,6 +1507,34 @@ int test_mount(struct test_env *env, const char *name, const char *type,
 	if (mkdir(path, 0755))
 		return -1;
 	return mount(type, path, type, 0, options);
+}
+
+int test_attach_loop(const char *image, char dev[PATH_MAX])
+{
+	struct loop_config config = {
+		.info = { .lo_flags = LO_FLAGS_AUTOCLEAR },
+	};
+	int ctl, nr, tries, fd = -1;
+
+	ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	if (ctl < 0)
+		return -1;
+	config.fd = open(image, O_RDWR | O_CLOEXEC);
+	/* Others may take the free one first */
+	for (tries = 0; tries < 10 && fd < 0; tries++) {
+		nr = ioctl(ctl, LOOP_CTL_GET_FREE);
+		if (nr < 0)
+			break;
+		fd = open(test_pathf(dev, "/dev/loop%d", nr),
+			  O_RDWR | O_CLOEXEC);
+		if (fd >= 0 && ioctl(fd, LOOP_CONFIGURE, &config)) {
+			close(fd);
+			fd = -1;
+		}
+	}
+	close(config.fd);
+	close(ctl);
+	return fd;
 }
 
 int test_mount_overlay(struct test_env *env, char path[PATH_MAX])

@@ -255,6 +255,11 @@ int test_drop_sys_admin(void);
  */
 int test_mount(struct test_env *env, const char *name, const char *type,
 	       const char *options, char path[PATH_MAX]);
+/*
+ * An fd of a loop device, which is freed after the fd and the mount are gone, and
+ * its path in @dev. -1 with errno set on failure.
+ */
+int test_attach_loop(const char *image, char dev[PATH_MAX]);
 /* A read-only overlay over two new directories with a file "file" in one */
 int test_mount_overlay(struct test_env *env, char path[PATH_MAX]);
 /* Makes a file. 0, or -1 with errno set. */
