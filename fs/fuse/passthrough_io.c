@@ -107,6 +107,13 @@ static bool fuse_passthrough_is_sync(struct kiocb *iocb)
 	return is_sync_kiocb(iocb) || !(iocb->ki_flags & IOCB_DIRECT);
 }
 
+static const struct cred *fuse_passthrough_cred(struct file *file)
+{
+	struct fuse_file *ff = file->private_data;
+
+	return ff->backing_cred;
+}
+
 /*
  * override_creds() less its reference, so that the counter which all opens of the
  * server's files share is left alone: ff->backing_cred stays for as long as the
@@ -115,9 +122,8 @@ static bool fuse_passthrough_is_sync(struct kiocb *iocb)
 static const struct cred *fuse_passthrough_override_creds(struct file *file)
 {
 	const struct cred *old_cred = current_cred();
-	struct fuse_file *ff = file->private_data;
 
-	rcu_assign_pointer(current->cred, ff->backing_cred);
+	rcu_assign_pointer(current->cred, fuse_passthrough_cred(file));
 
 	return old_cred;
 }
@@ -386,12 +392,16 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
 	if (ret)
 		return ret;
 
-	old_cred = fuse_passthrough_override_creds(file);
-	if (fuse_passthrough_is_sync(iocb))
+	if (fuse_passthrough_is_sync(iocb)) {
+		old_cred = fuse_passthrough_override_creds(file);
 		ret = fuse_passthrough_read_sync(iocb, backing_file, to);
-	else
+		fuse_passthrough_revert_creds(old_cred);
+	} else {
+		/* When this returns, the file may be gone */
+		old_cred = override_creds(fuse_passthrough_cred(file));
 		ret = fuse_passthrough_aio_submit(iocb, backing_file, to);
-	fuse_passthrough_revert_creds(old_cred);
+		revert_creds(old_cred);
+	}
 
 	return ret;
 }
@@ -432,12 +442,16 @@ ssize_t fuse_passthrough_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	if (ret)
 		return ret;
 
-	old_cred = fuse_passthrough_override_creds(file);
-	if (fuse_passthrough_is_sync(iocb))
+	if (fuse_passthrough_is_sync(iocb)) {
+		old_cred = fuse_passthrough_override_creds(file);
 		ret = fuse_passthrough_write_sync(iocb, backing_file, from);
-	else
+		fuse_passthrough_revert_creds(old_cred);
+	} else {
+		/* When this returns, the file may be gone */
+		old_cred = override_creds(fuse_passthrough_cred(file));
 		ret = fuse_passthrough_aio_submit(iocb, backing_file, from);
-	fuse_passthrough_revert_creds(old_cred);
+		revert_creds(old_cred);
+	}
 
 	return ret;
 }
