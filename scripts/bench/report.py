@@ -62,7 +62,7 @@ NAMES = {
 # What the picture and README show
 SHOWN = ["pread-1", "pread-4k", "pread-64k", "pwrite-1", "pwrite-4k",
          "pwrite-64k", "pread-4k-fstat", "pwrite-4k-fstat", "fault-read",
-         "sendfile-from-64k", "libaio-read-4k", "io_uring-read-4k",
+         "sendfile-from-64k", "libaio-read-4k", "mmap-munmap",
          "open-close"]
 
 
