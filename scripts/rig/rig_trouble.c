@@ -88,7 +88,8 @@ static int __init rig_trouble_init(void)
 	for (i = 0; what && i < ARRAY_SIZE(troubles); i++) {
 		if (!strcmp(what, troubles[i].name)) {
 			troubles[i].make();
-			return 0;
+			/* Not to stay, since there may be more trouble to come */
+			return -ECANCELED;
 		}
 	}
 	return -EINVAL;
