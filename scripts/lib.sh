@@ -58,6 +58,8 @@ bad_lines()
 	}
 	log=$(mktemp)
 	if "$top/scripts/kcsan.sh" "$1" >"$log"; then
+		# The stack of whoever was refused memory, as fault_test wants it
+		sed -i '/ vmalloc error: /,/Call Trace:/s/Call Trace:/stack:/' "$log"
 		bad=$(grep -a -n -E -e "$patterns" "$log") || status=$?
 	else
 		status=2
