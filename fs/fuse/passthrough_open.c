@@ -48,7 +48,7 @@
 /*
  * How long, in jiffies, an open waits for the last steps of another that may
  * have been closed: from the end of its I/O until its release, for which it has
- * to run. Nothing but an open that is going to be refused takes that long.
+ * to run. An open that is going to be refused always takes that long.
  */
 #define FUSE_IO_GRACE	(HZ / 20)
 
