@@ -165,13 +165,22 @@ void fuse_passthrough_attr_resize(struct fuse_inode *fi)
 		i_size_write(&fi->inode, i_size_read(fuse_backing_inode(fi)));
 }
 
+static noinline void fuse_passthrough_attr_grown(struct fuse_inode *fi,
+						 loff_t pos)
+{
+	struct inode *inode = &fi->inode;
+
+	/* A file that has been truncated since is not made longer again */
+	pos = min(pos, i_size_read(fuse_backing_inode(fi)));
+	if (pos > inode->i_size)
+		i_size_write(inode, pos);
+}
+
 /**
  * fuse_passthrough_attr_written() - a write to the backing file has ended
  * @inode: FUSE inode in passthrough mode
  * @pos: end of what was written, in bytes
  * @written: bytes written, or an error
- *
- * A file that has been truncated since is not made longer again.
  *
  * Context: process context
  */
@@ -187,11 +196,8 @@ void fuse_passthrough_attr_written(struct inode *inode, loff_t pos,
 
 	spin_lock(&fi->lock);
 	fi->attr_version = atomic64_inc_return(&fc->attr_version);
-	if (written > 0 && pos > inode->i_size) {
-		pos = min(pos, i_size_read(fuse_backing_inode(fi)));
-		if (pos > inode->i_size)
-			i_size_write(inode, pos);
-	}
+	if (written > 0 && pos > inode->i_size)
+		fuse_passthrough_attr_grown(fi, pos);
 	spin_unlock(&fi->lock);
 
 	fuse_invalidate_attr_mask(inode, FUSE_STATX_MODSIZE);

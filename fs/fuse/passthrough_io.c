@@ -47,8 +47,8 @@ struct fuse_passthrough_aio {
 	long res;
 };
 
-static int fuse_passthrough_change_flags(struct file *backing_file,
-					 unsigned int flags)
+static noinline int fuse_passthrough_change_flags(struct file *backing_file,
+						  unsigned int flags)
 {
 	/* As setfl() would have done, had it known the backing inode */
 	if (((flags ^ READ_ONCE(backing_file->f_flags)) & O_APPEND) &&
@@ -73,28 +73,22 @@ static int fuse_passthrough_change_flags(struct file *backing_file,
  * What the user's file and mount say now, the backing file says too: O_NOATIME
  * and splices are decided by the backing file's own flags.
  */
-static int fuse_passthrough_sync_flags(struct file *file,
-				       struct file *backing_file)
+static inline int fuse_passthrough_sync_flags(struct file *file,
+					      struct file *backing_file)
 {
 	/* fcntl() may be changing them, in which case either will do */
 	unsigned int flags = data_race(file->f_flags);
 
 	if (file->f_path.mnt->mnt_flags & MNT_NOATIME)
 		flags |= O_NOATIME;
-	flags &= FUSE_PASSTHROUGH_SETFL_FLAGS;
 
-	if (likely((READ_ONCE(backing_file->f_flags) &
-		    FUSE_PASSTHROUGH_SETFL_FLAGS) == flags))
+	if (likely(!((READ_ONCE(backing_file->f_flags) ^ flags) &
+		     FUSE_PASSTHROUGH_SETFL_FLAGS)))
 		return 0;
 
-	return fuse_passthrough_change_flags(backing_file, flags);
-}
-
-static struct file *fuse_passthrough_file(struct file *file)
-{
-	struct fuse_file *ff = file->private_data;
-
-	return ff->backing_file;
+	return fuse_passthrough_change_flags(backing_file,
+					     flags &
+					     FUSE_PASSTHROUGH_SETFL_FLAGS);
 }
 
 /*
@@ -102,16 +96,9 @@ static struct file *fuse_passthrough_file(struct file *file)
  * backing file returns, or it returns -EIOCBQUEUED for IOCB_WAITQ: then nothing
  * will be completed, but the caller tries again when the page is unlocked.
  */
-static bool fuse_passthrough_is_sync(struct kiocb *iocb)
+static bool fuse_passthrough_is_async(struct kiocb *iocb)
 {
-	return is_sync_kiocb(iocb) || !(iocb->ki_flags & IOCB_DIRECT);
-}
-
-static const struct cred *fuse_passthrough_cred(struct file *file)
-{
-	struct fuse_file *ff = file->private_data;
-
-	return ff->backing_cred;
+	return (iocb->ki_flags & IOCB_DIRECT) && !is_sync_kiocb(iocb);
 }
 
 /*
@@ -119,11 +106,11 @@ static const struct cred *fuse_passthrough_cred(struct file *file)
  * server's files share is left alone: ff->backing_cred stays for as long as the
  * file does, which the caller keeps open.
  */
-static const struct cred *fuse_passthrough_override_creds(struct file *file)
+static const struct cred *fuse_passthrough_override_creds(struct fuse_file *ff)
 {
 	const struct cred *old_cred = current_cred();
 
-	rcu_assign_pointer(current->cred, fuse_passthrough_cred(file));
+	rcu_assign_pointer(current->cred, ff->backing_cred);
 
 	return old_cred;
 }
@@ -133,10 +120,10 @@ static void fuse_passthrough_revert_creds(const struct cred *old_cred)
 	rcu_assign_pointer(current->cred, old_cred);
 }
 
-static void fuse_passthrough_init_iocb(struct kiocb *iocb, struct kiocb *orig,
-				       struct file *backing_file)
+static inline struct kiocb fuse_passthrough_iocb(struct kiocb *orig,
+						 struct file *backing_file)
 {
-	*iocb = (struct kiocb) {
+	return (struct kiocb) {
 		.ki_filp	= backing_file,
 		.ki_pos		= orig->ki_pos,
 		.ki_flags	= orig->ki_flags & FUSE_PASSTHROUGH_IOCB_FLAGS,
@@ -145,15 +132,24 @@ static void fuse_passthrough_init_iocb(struct kiocb *iocb, struct kiocb *orig,
 	};
 }
 
-static int fuse_passthrough_prepare(struct kiocb *iocb,
-				    struct file *backing_file)
+static inline int fuse_passthrough_prepare(struct kiocb *iocb,
+					   struct file *backing_file)
 {
+	int err;
+
+	if (fuse_is_bad(file_inode(iocb->ki_filp)))
+		return -EIO;
+
+	err = fuse_passthrough_sync_flags(iocb->ki_filp, backing_file);
+	if (err)
+		return err;
+
 	/* The user's flags may have changed since the kiocb was filled in */
 	if ((iocb->ki_flags & IOCB_DIRECT) &&
 	    !(backing_file->f_mode & FMODE_CAN_ODIRECT))
 		return -EINVAL;
 
-	return fuse_passthrough_sync_flags(iocb->ki_filp, backing_file);
+	return 0;
 }
 
 /* The ATTR_KILL_* that a write by the current user calls for */
@@ -204,13 +200,10 @@ out_unlock:
 	return err;
 }
 
-static int fuse_passthrough_remove_privs(struct file *file,
-					 struct file *backing_file, bool nowait)
+static noinline int fuse_passthrough_drop_privs(struct file *file,
+						struct file *backing_file,
+						bool nowait)
 {
-	if (likely(!((file_inode(file)->i_mode |
-		      file_inode(backing_file)->i_mode) & (S_ISUID | S_ISGID))))
-		return 0;
-
 	if (!fuse_passthrough_should_drop(file, backing_file))
 		return 0;
 
@@ -220,13 +213,30 @@ static int fuse_passthrough_remove_privs(struct file *file,
 	return fuse_passthrough_strip_mode(file, backing_file);
 }
 
-/* Freeze protection of the backing superblock; false if it cannot be waited for */
-static bool fuse_passthrough_start_write(struct kiocb *iocb)
+static inline int fuse_passthrough_remove_privs(struct file *file,
+						struct file *backing_file,
+						bool nowait)
 {
-	if (iocb->ki_flags & IOCB_NOWAIT)
-		return file_start_write_trylock(iocb->ki_filp);
+	umode_t mode = file_inode(file)->i_mode |
+		       file_inode(backing_file)->i_mode;
 
-	file_start_write(iocb->ki_filp);
+	if (likely(!(mode & (S_ISUID | S_ISGID))))
+		return 0;
+
+	return fuse_passthrough_drop_privs(file, backing_file, nowait);
+}
+
+/*
+ * Freeze protection of the backing superblock; false if it would have to be
+ * waited for
+ */
+static inline bool fuse_passthrough_start_write(struct super_block *sb,
+						bool nowait)
+{
+	if (nowait)
+		return sb_start_write_trylock(sb);
+
+	sb_start_write(sb);
 	return true;
 }
 
@@ -261,7 +271,7 @@ static void fuse_passthrough_aio_finish(struct fuse_passthrough_aio *aio)
 
 	fuse_passthrough_aio_end(aio, res);
 	fuse_passthrough_aio_put(aio);
-	fuse_io_completed(orig_iocb->ki_filp->private_data);
+	fuse_io_end(orig_iocb->ki_filp->private_data);
 	orig_iocb->ki_complete(orig_iocb, res);
 }
 
@@ -293,6 +303,7 @@ static ssize_t fuse_passthrough_aio_submit(struct kiocb *orig_iocb,
 					   struct file *backing_file,
 					   struct iov_iter *iter)
 {
+	struct super_block *backing_sb = file_inode(backing_file)->i_sb;
 	bool nowait = orig_iocb->ki_flags & IOCB_NOWAIT;
 	struct fuse_passthrough_aio *aio;
 	ssize_t ret;
@@ -301,8 +312,7 @@ static ssize_t fuse_passthrough_aio_submit(struct kiocb *orig_iocb,
 	if (!aio)
 		return nowait ? -EAGAIN : -ENOMEM;
 
-	fuse_passthrough_init_iocb(&aio->iocb, orig_iocb,
-				   get_file(backing_file));
+	aio->iocb = fuse_passthrough_iocb(orig_iocb, get_file(backing_file));
 	aio->iocb.ki_complete = fuse_passthrough_aio_complete;
 	aio->orig_iocb = orig_iocb;
 	/* Not every caller in the kernel sets IOCB_WRITE */
@@ -310,13 +320,12 @@ static ssize_t fuse_passthrough_aio_submit(struct kiocb *orig_iocb,
 	refcount_set(&aio->ref, 2);
 
 	ret = -EAGAIN;
-	if (aio->write && !fuse_passthrough_start_write(&aio->iocb))
+	if (aio->write && !fuse_passthrough_start_write(backing_sb, nowait))
 		goto out_put;
 
 	if (aio->write) {
 		/* As in aio_write(): it is kiocb_end_write() that unlocks */
-		__sb_writers_release(file_inode(backing_file)->i_sb,
-				     SB_FREEZE_WRITE);
+		__sb_writers_release(backing_sb, SB_FREEZE_WRITE);
 		ret = vfs_iocb_iter_write(backing_file, &aio->iocb, iter);
 	} else {
 		ret = vfs_iocb_iter_read(backing_file, &aio->iocb, iter);
@@ -334,14 +343,43 @@ out_put:
 	return ret;
 }
 
+static noinline ssize_t fuse_passthrough_aio(struct kiocb *iocb,
+					     struct file *backing_file,
+					     struct iov_iter *iter)
+{
+	struct file *file = iocb->ki_filp;
+	struct fuse_file *ff = file->private_data;
+	const struct cred *old_cred;
+	ssize_t ret;
+
+	fuse_io_begin(ff, true);
+	if (iov_iter_rw(iter) == WRITE) {
+		ret = fuse_passthrough_remove_privs(file, backing_file,
+						    iocb->ki_flags &
+						    IOCB_NOWAIT);
+		if (ret)
+			goto out_end;
+	}
+
+	/* When this returns, the file may be gone, and with it its credentials */
+	old_cred = override_creds(ff->backing_cred);
+	ret = fuse_passthrough_aio_submit(iocb, backing_file, iter);
+	revert_creds(old_cred);
+	if (ret == -EIOCBQUEUED)
+		return ret;
+
+out_end:
+	fuse_io_end(ff);
+	return ret;
+}
+
 static ssize_t fuse_passthrough_read_sync(struct kiocb *orig_iocb,
 					  struct file *backing_file,
 					  struct iov_iter *to)
 {
-	struct kiocb iocb;
+	struct kiocb iocb = fuse_passthrough_iocb(orig_iocb, backing_file);
 	ssize_t ret;
 
-	fuse_passthrough_init_iocb(&iocb, orig_iocb, backing_file);
 	ret = vfs_iocb_iter_read(backing_file, &iocb, to);
 	orig_iocb->ki_pos = iocb.ki_pos;
 
@@ -352,15 +390,16 @@ static ssize_t fuse_passthrough_write_sync(struct kiocb *orig_iocb,
 					   struct file *backing_file,
 					   struct iov_iter *from)
 {
-	struct kiocb iocb;
+	struct super_block *backing_sb = file_inode(backing_file)->i_sb;
+	struct kiocb iocb = fuse_passthrough_iocb(orig_iocb, backing_file);
 	ssize_t ret;
 
-	fuse_passthrough_init_iocb(&iocb, orig_iocb, backing_file);
-	if (!fuse_passthrough_start_write(&iocb))
+	if (!fuse_passthrough_start_write(backing_sb,
+					  iocb.ki_flags & IOCB_NOWAIT))
 		return -EAGAIN;
 
 	ret = vfs_iocb_iter_write(backing_file, &iocb, from);
-	file_end_write(backing_file);
+	sb_end_write(backing_sb);
 	orig_iocb->ki_pos = iocb.ki_pos;
 	fuse_passthrough_attr_written(file_inode(orig_iocb->ki_filp),
 				      iocb.ki_pos, ret);
@@ -374,34 +413,32 @@ static ssize_t fuse_passthrough_write_sync(struct kiocb *orig_iocb,
  * @to: where the data go
  *
  * Context: may sleep unless IOCB_NOWAIT is set
- * Return: bytes read, -EIOCBQUEUED, -EINVAL for O_DIRECT that the backing file
- * does not support, -EPERM if O_APPEND was taken off an append-only backing
- * file, -ENOMEM, or the backing file's error
+ * Return: bytes read, -EIOCBQUEUED, -EIO if the inode is bad, -EINVAL for
+ * O_DIRECT that the backing file does not support, -EPERM if O_APPEND was taken
+ * off an append-only backing file, -ENOMEM, or the backing file's error
  */
 ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
-	struct file *file = iocb->ki_filp;
-	struct file *backing_file = fuse_passthrough_file(file);
+	struct fuse_file *ff = iocb->ki_filp->private_data;
+	struct file *backing_file = ff->backing_file;
 	const struct cred *old_cred;
+	bool counted;
 	ssize_t ret;
+	int err;
 
-	if (!iov_iter_count(to))
-		return 0;
+	err = fuse_passthrough_prepare(iocb, backing_file);
+	if (err)
+		return err;
 
-	ret = fuse_passthrough_prepare(iocb, backing_file);
-	if (ret)
-		return ret;
+	if (fuse_passthrough_is_async(iocb))
+		return fuse_passthrough_aio(iocb, backing_file, to);
 
-	if (fuse_passthrough_is_sync(iocb)) {
-		old_cred = fuse_passthrough_override_creds(file);
-		ret = fuse_passthrough_read_sync(iocb, backing_file, to);
-		fuse_passthrough_revert_creds(old_cred);
-	} else {
-		/* When this returns, the file may be gone */
-		old_cred = override_creds(fuse_passthrough_cred(file));
-		ret = fuse_passthrough_aio_submit(iocb, backing_file, to);
-		revert_creds(old_cred);
-	}
+	counted = fuse_io_begin(ff, false);
+	old_cred = fuse_passthrough_override_creds(ff);
+	ret = fuse_passthrough_read_sync(iocb, backing_file, to);
+	fuse_passthrough_revert_creds(old_cred);
+	if (counted)
+		fuse_io_end(ff);
 
 	return ret;
 }
@@ -416,43 +453,46 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
  *
  * Context: may sleep unless IOCB_NOWAIT is set; freeze protection of the FUSE
  * superblock held
- * Return: bytes written, -EIOCBQUEUED, -EINVAL for O_DIRECT that the backing
- * file does not support, -EPERM if O_APPEND was taken off an append-only
- * backing file, -EAGAIN for IOCB_NOWAIT if privileges have to be stripped first,
- * or the backing file system is frozen, or anything else has to be waited for,
- * -ENOMEM, or the error of the backing file, or of the server for stripping
- * privileges
+ * Return: bytes written, -EIOCBQUEUED, -EIO if the inode is bad, -EINVAL for
+ * O_DIRECT that the backing file does not support, -EPERM if O_APPEND was taken
+ * off an append-only backing file, -EAGAIN for IOCB_NOWAIT if privileges have to
+ * be stripped first, or the backing file system is frozen, or anything else has
+ * to be waited for, -ENOMEM, or the error of the backing file, or of the server
+ * for stripping privileges
  */
 ssize_t fuse_passthrough_write_iter(struct kiocb *iocb, struct iov_iter *from)
 {
 	struct file *file = iocb->ki_filp;
-	struct file *backing_file = fuse_passthrough_file(file);
+	struct fuse_file *ff = file->private_data;
+	struct file *backing_file = ff->backing_file;
 	const struct cred *old_cred;
+	bool counted;
 	ssize_t ret;
+	int err;
 
 	if (!iov_iter_count(from))
 		return 0;
 
-	ret = fuse_passthrough_prepare(iocb, backing_file);
-	if (ret)
-		return ret;
+	err = fuse_passthrough_prepare(iocb, backing_file);
+	if (err)
+		return err;
 
+	if (fuse_passthrough_is_async(iocb))
+		return fuse_passthrough_aio(iocb, backing_file, from);
+
+	counted = fuse_io_begin(ff, false);
 	ret = fuse_passthrough_remove_privs(file, backing_file,
 					    iocb->ki_flags & IOCB_NOWAIT);
 	if (ret)
-		return ret;
+		goto out_end;
 
-	if (fuse_passthrough_is_sync(iocb)) {
-		old_cred = fuse_passthrough_override_creds(file);
-		ret = fuse_passthrough_write_sync(iocb, backing_file, from);
-		fuse_passthrough_revert_creds(old_cred);
-	} else {
-		/* When this returns, the file may be gone */
-		old_cred = override_creds(fuse_passthrough_cred(file));
-		ret = fuse_passthrough_aio_submit(iocb, backing_file, from);
-		revert_creds(old_cred);
-	}
+	old_cred = fuse_passthrough_override_creds(ff);
+	ret = fuse_passthrough_write_sync(iocb, backing_file, from);
+	fuse_passthrough_revert_creds(old_cred);
 
+out_end:
+	if (counted)
+		fuse_io_end(ff);
 	return ret;
 }
 
@@ -470,7 +510,8 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
 				     struct pipe_inode_info *pipe, size_t len,
 				     unsigned int flags)
 {
-	struct file *backing_file = fuse_passthrough_file(in);
+	struct fuse_file *ff = in->private_data;
+	struct file *backing_file = ff->backing_file;
 	const struct cred *old_cred;
 	bool counted;
 	ssize_t ret;
@@ -482,13 +523,13 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
 	if (ret)
 		return ret;
 
-	counted = fuse_io_begin(in->private_data, false);
-	old_cred = fuse_passthrough_override_creds(in);
+	counted = fuse_io_begin(ff, false);
+	old_cred = fuse_passthrough_override_creds(ff);
 	ret = backing_file->f_op->splice_read(backing_file, ppos, pipe, len,
 					      flags);
 	fuse_passthrough_revert_creds(old_cred);
 	if (counted)
-		fuse_io_end(in->private_data);
+		fuse_io_end(ff);
 
 	return ret;
 }
@@ -514,7 +555,8 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 				      struct file *out, loff_t *ppos,
 				      size_t len, unsigned int flags)
 {
-	struct file *backing_file = fuse_passthrough_file(out);
+	struct fuse_file *ff = out->private_data;
+	struct file *backing_file = ff->backing_file;
 	const struct cred *old_cred;
 	bool counted;
 	ssize_t ret;
@@ -526,12 +568,12 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 	if (ret)
 		return ret;
 
-	counted = fuse_io_begin(out->private_data, false);
+	counted = fuse_io_begin(ff, false);
 	ret = fuse_passthrough_remove_privs(out, backing_file, false);
 	if (ret)
 		goto out_end;
 
-	old_cred = fuse_passthrough_override_creds(out);
+	old_cred = fuse_passthrough_override_creds(ff);
 	file_start_write(backing_file);
 	ret = backing_file->f_op->splice_write(pipe, backing_file, ppos, len,
 					       flags);
@@ -542,7 +584,7 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 
 out_end:
 	if (counted)
-		fuse_io_end(out->private_data);
+		fuse_io_end(ff);
 	return ret;
 }
 
@@ -593,8 +635,8 @@ static int fuse_passthrough_may_mmap(struct file *backing_file,
  */
 int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	struct file *backing_file = fuse_passthrough_file(file);
 	struct fuse_file *ff = file->private_data;
+	struct file *backing_file = ff->backing_file;
 	const struct cred *old_cred;
 	int err;
 
@@ -609,7 +651,7 @@ int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 
 	vma_set_file(vma, backing_file);
 
-	old_cred = fuse_passthrough_override_creds(file);
+	old_cred = fuse_passthrough_override_creds(ff);
 	err = call_mmap(backing_file, vma);
 	fuse_passthrough_revert_creds(old_cred);
 
@@ -635,7 +677,8 @@ int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 int fuse_passthrough_fadvise(struct file *file, loff_t offset, loff_t len,
 			     int advice)
 {
-	struct file *backing_file = fuse_passthrough_file(file);
+	struct fuse_file *ff = file->private_data;
+	struct file *backing_file = ff->backing_file;
 	const struct cred *old_cred;
 	int err;
 
@@ -644,7 +687,7 @@ int fuse_passthrough_fadvise(struct file *file, loff_t offset, loff_t len,
 	if (!backing_file)
 		return generic_fadvise(file, offset, len, advice);
 
-	old_cred = fuse_passthrough_override_creds(file);
+	old_cred = fuse_passthrough_override_creds(ff);
 	err = vfs_fadvise(backing_file, offset, len, advice);
 	fuse_passthrough_revert_creds(old_cred);
 

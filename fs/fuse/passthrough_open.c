@@ -396,9 +396,11 @@ static int fuse_passthrough_attach(struct inode *inode, struct file *file,
 	 * FUSE itself cannot do without waiting for the server. Only the server
 	 * is asked by ->poll(), who does not read and write the data.
 	 */
-	if (!(ff->open_flags & FOPEN_DIRECT_IO))
+	if (!(ff->open_flags & FOPEN_DIRECT_IO)) {
 		file->f_mode |= FMODE_DATA_NOPOLL |
 				(backing_file->f_mode & FUSE_PASSTHROUGH_FMODE);
+		file->f_op = &fuse_passthrough_file_operations;
+	}
 
 	return 0;
 

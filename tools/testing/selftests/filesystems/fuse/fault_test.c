@@ -37,6 +37,12 @@
 
 #define MAX_NTH		500		/* allocations that one call makes */
 #define MAX_ERRNO	134
+/*
+ * So many are all that follow. Who tries again for as long as there is no memory,
+ * such as xfs for its log, gets on then.
+ */
+#define ALL_LATER	"200"
+
 /* Seconds. Each call is made some dozen times, on a kernel that checks a lot */
 #define TIMEOUT		240
 
@@ -63,7 +69,7 @@ static struct test_knob knobs[] = {
 	SLAB("task-filter", "Y"),
 	SLAB("space", "0"),
 	SLAB("interval", "1"),
-	SLAB("times", "-1"),
+	SLAB("times", ALL_LATER),
 	SLAB("probability", "100"),
 	PAGES("ignore-gfp-wait", "N"),
 	PAGES("ignore-gfp-highmem", "N"),
@@ -72,8 +78,14 @@ static struct test_knob knobs[] = {
 	PAGES("task-filter", "Y"),
 	PAGES("space", "0"),
 	PAGES("interval", "1"),
-	PAGES("times", "-1"),
+	PAGES("times", ALL_LATER),
 	PAGES("probability", "100"),
+};
+
+/* Set again for each attempt, since injecting counts them down */
+static struct test_knob times[] = {
+	SLAB("times", ALL_LATER),
+	PAGES("times", ALL_LATER),
 };
 
 /* There is nothing to test on a kernel that cannot be made to fail. */
@@ -692,6 +704,8 @@ static bool attempt(struct attempt *a)
 	pthread_t thread;
 
 	a->ran = false;
+	if (test_set_knobs(times, ARRAY_SIZE(times)))
+		return complain("times");
 	errno = pthread_create(&thread, NULL, attempt_main, a);
 	if (errno)
 		return complain("thread");
