@@ -7,6 +7,7 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "../../kselftest_harness.h"
@@ -126,6 +127,47 @@ TEST_F(attr, after_writes_is_asked_for_once)
 	EXPECT_EQ(before + 1, test_count(&self->env, FUSE_GETATTR));
 	EXPECT_TRUE(same_attr(&st, self->file->fd));
 	EXPECT_EQ(SIZE + 100, st.st_size);
+}
+
+/*
+ * Nothing has been written by one that only looked whether it could be. Whatever
+ * the backing file system does to the times before it looks is not of interest,
+ * so that one is taken that fell into the same tick of the clock.
+ */
+TEST_F(attr, after_a_write_that_would_have_to_wait_is_not_asked_for)
+{
+	struct iovec iov = { .iov_len = 4096 };
+	struct stat st, backing[2];
+	int before, i = 0;
+	ssize_t len;
+
+	if (fcntl(self->file->fd, F_SETFL, O_DIRECT))
+		SKIP(return, "no O_DIRECT on the backing file system");
+	ASSERT_EQ(0, fcntl(self->file->fd, F_SETFL, 0));
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_DIRECT));
+	iov.iov_base = aligned_alloc(4096, 4096);
+	ASSERT_NE(NULL, iov.iov_base);
+	memset(iov.iov_base, 'w', 4096);
+
+	do {
+		ASSERT_GT(1000, i++);
+		ASSERT_EQ(0, fstat(self->fd, &st));
+		ASSERT_EQ(0, fstat(self->file->fd, &backing[0]));
+		before = test_count(&self->env, FUSE_GETATTR);
+
+		len = pwritev2(self->fd, &iov, 1, 1 << 20, RWF_NOWAIT);
+		ASSERT_OR_XFAIL(return, &self->env,
+				len >= 0 || errno != EOPNOTSUPP,
+				"refuses RWF_NOWAIT");
+		if (len >= 0)
+			SKIP(return, "the backing file system need not wait");
+		ASSERT_EQ(EAGAIN, errno);
+
+		ASSERT_EQ(0, fstat(self->fd, &st));
+		ASSERT_EQ(0, fstat(self->file->fd, &backing[1]));
+	} while (!same_time(backing[0].st_ctim, backing[1].st_ctim));
+	EXPECT_EQ(before, test_count(&self->env, FUSE_GETATTR));
+	free(iov.iov_base);
 }
 
 TEST_F(attr, of_a_file_that_changed_below_is_new)
