@@ -937,7 +937,7 @@ FIXTURE_VARIANT_ADD(fault, io_uring_read)
 	.check = check_read,
 	.done = LEN,
 	.by_worker = true,
-	.allocates = ALWAYS,
+	.allocates = UNCACHED,
 	.errnos = { ENOMEM, EAGAIN, ECANCELED },
 };
 
