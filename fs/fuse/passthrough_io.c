@@ -9,7 +9,9 @@
  * to the server, except to strip privileges that are there to be stripped.
  *
  * Locking: none of ours around the backing file's I/O; the backing file system
- * takes its own locks. Freeze protection of the backing superblock nests inside
+ * takes its own locks. Credentials of a synchronous operation are overridden
+ * without a reference, since ff->backing_cred stays for as long as the file, which
+ * the caller keeps open. Freeze protection of the backing superblock nests inside
  * that of the FUSE superblock, which the VFS took, and outside of pipe and inode
  * locks.
  */
@@ -46,6 +48,9 @@ struct fuse_passthrough_aio {
 	struct work_struct work;
 	long res;
 };
+
+/* For ends of writes, on which memory reclaim may depend (swap, loop devices) */
+static struct workqueue_struct *fuse_passthrough_wq;
 
 static noinline int fuse_passthrough_change_flags(struct file *backing_file,
 						  unsigned int flags)
@@ -101,25 +106,6 @@ static bool fuse_passthrough_is_async(struct kiocb *iocb)
 	return (iocb->ki_flags & IOCB_DIRECT) && !is_sync_kiocb(iocb);
 }
 
-/*
- * override_creds() less its reference, so that the counter which all opens of the
- * server's files share is left alone: ff->backing_cred stays for as long as the
- * file does, which the caller keeps open.
- */
-static const struct cred *fuse_passthrough_override_creds(struct fuse_file *ff)
-{
-	const struct cred *old_cred = current_cred();
-
-	rcu_assign_pointer(current->cred, ff->backing_cred);
-
-	return old_cred;
-}
-
-static void fuse_passthrough_revert_creds(const struct cred *old_cred)
-{
-	rcu_assign_pointer(current->cred, old_cred);
-}
-
 static inline struct kiocb fuse_passthrough_iocb(struct kiocb *orig,
 						 struct file *backing_file)
 {
@@ -132,15 +118,21 @@ static inline struct kiocb fuse_passthrough_iocb(struct kiocb *orig,
 	};
 }
 
-static inline int fuse_passthrough_prepare(struct kiocb *iocb,
+static inline int fuse_passthrough_prepare(struct file *file,
 					   struct file *backing_file)
+{
+	if (fuse_is_bad(file_inode(file)))
+		return -EIO;
+
+	return fuse_passthrough_sync_flags(file, backing_file);
+}
+
+static inline int fuse_passthrough_prepare_iocb(struct kiocb *iocb,
+						struct file *backing_file)
 {
 	int err;
 
-	if (fuse_is_bad(file_inode(iocb->ki_filp)))
-		return -EIO;
-
-	err = fuse_passthrough_sync_flags(iocb->ki_filp, backing_file);
+	err = fuse_passthrough_prepare(iocb->ki_filp, backing_file);
 	if (err)
 		return err;
 
@@ -292,7 +284,7 @@ static void fuse_passthrough_aio_complete(struct kiocb *iocb, long res)
 	/* fi->lock is taken after a write, and is not safe in interrupts */
 	if (aio->write && (!in_task() || irqs_disabled())) {
 		INIT_WORK(&aio->work, fuse_passthrough_aio_work);
-		queue_work(system_unbound_wq, &aio->work);
+		queue_work(fuse_passthrough_wq, &aio->work);
 		return;
 	}
 
@@ -308,7 +300,8 @@ static ssize_t fuse_passthrough_aio_submit(struct kiocb *orig_iocb,
 	struct fuse_passthrough_aio *aio;
 	ssize_t ret;
 
-	aio = kmalloc(sizeof(*aio), nowait ? GFP_NOWAIT : GFP_KERNEL);
+	aio = kmalloc(sizeof(*aio),
+		      nowait ? GFP_NOWAIT | __GFP_NOWARN : GFP_KERNEL);
 	if (!aio)
 		return nowait ? -EAGAIN : -ENOMEM;
 
@@ -426,7 +419,7 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
 	ssize_t ret;
 	int err;
 
-	err = fuse_passthrough_prepare(iocb, backing_file);
+	err = fuse_passthrough_prepare_iocb(iocb, backing_file);
 	if (err)
 		return err;
 
@@ -434,9 +427,9 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
 		return fuse_passthrough_aio(iocb, backing_file, to);
 
 	counted = fuse_io_begin(ff, false);
-	old_cred = fuse_passthrough_override_creds(ff);
+	old_cred = override_creds_light(ff->backing_cred);
 	ret = fuse_passthrough_read_sync(iocb, backing_file, to);
-	fuse_passthrough_revert_creds(old_cred);
+	revert_creds_light(old_cred);
 	if (counted)
 		fuse_io_end(ff);
 
@@ -473,7 +466,7 @@ ssize_t fuse_passthrough_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	if (!iov_iter_count(from))
 		return 0;
 
-	err = fuse_passthrough_prepare(iocb, backing_file);
+	err = fuse_passthrough_prepare_iocb(iocb, backing_file);
 	if (err)
 		return err;
 
@@ -486,9 +479,9 @@ ssize_t fuse_passthrough_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	if (ret)
 		goto out_end;
 
-	old_cred = fuse_passthrough_override_creds(ff);
+	old_cred = override_creds_light(ff->backing_cred);
 	ret = fuse_passthrough_write_sync(iocb, backing_file, from);
-	fuse_passthrough_revert_creds(old_cred);
+	revert_creds_light(old_cred);
 
 out_end:
 	if (counted)
@@ -504,7 +497,12 @@ out_end:
  * @len: bytes wanted
  * @flags: SPLICE_F_*
  *
- * Return: bytes spliced, or the backing file's error
+ * Unlike a read, this is neither seen by the fsnotify marks nor by the security
+ * module's rules of the backing file, but by those of the FUSE file.
+ *
+ * Return: bytes spliced, -EIO if the inode is bad, -EINVAL if the backing file
+ * cannot be spliced from or O_DIRECT was set that it does not support, -EPERM if
+ * O_APPEND was taken off an append-only backing file, or the backing file's error
  */
 ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
 				     struct pipe_inode_info *pipe, size_t len,
@@ -519,15 +517,15 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
 	if (!backing_file->f_op->splice_read)
 		return -EINVAL;
 
-	ret = fuse_passthrough_sync_flags(in, backing_file);
+	ret = fuse_passthrough_prepare(in, backing_file);
 	if (ret)
 		return ret;
 
 	counted = fuse_io_begin(ff, false);
-	old_cred = fuse_passthrough_override_creds(ff);
+	old_cred = override_creds_light(ff->backing_cred);
 	ret = backing_file->f_op->splice_read(backing_file, ppos, pipe, len,
 					      flags);
-	fuse_passthrough_revert_creds(old_cred);
+	revert_creds_light(old_cred);
 	if (counted)
 		fuse_io_end(ff);
 
@@ -548,8 +546,10 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
  * one into the backing file, with that protection held.
  *
  * Context: freeze protection of the FUSE superblock held
- * Return: bytes spliced, or the error of the backing file, or of the server for
- * stripping privileges
+ * Return: bytes spliced, -EIO if the inode is bad, -EINVAL if the backing file
+ * cannot be spliced to or O_DIRECT was set that it does not support, -EPERM if
+ * O_APPEND was taken off an append-only backing file, or the error of the backing
+ * file, or of the server for stripping privileges
  */
 ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 				      struct file *out, loff_t *ppos,
@@ -564,7 +564,7 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 	if (!backing_file->f_op->splice_write)
 		return -EINVAL;
 
-	ret = fuse_passthrough_sync_flags(out, backing_file);
+	ret = fuse_passthrough_prepare(out, backing_file);
 	if (ret)
 		return ret;
 
@@ -573,12 +573,12 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 	if (ret)
 		goto out_end;
 
-	old_cred = fuse_passthrough_override_creds(ff);
+	old_cred = override_creds_light(ff->backing_cred);
 	file_start_write(backing_file);
 	ret = backing_file->f_op->splice_write(pipe, backing_file, ppos, len,
 					       flags);
 	file_end_write(backing_file);
-	fuse_passthrough_revert_creds(old_cred);
+	revert_creds_light(old_cred);
 
 	fuse_passthrough_attr_written(file_inode(out), *ppos, ret);
 
@@ -628,7 +628,7 @@ static int fuse_passthrough_may_mmap(struct file *backing_file,
  * keeps the FUSE file from being released.
  *
  * Context: mmap_lock of the user's address space held for writing
- * Return: 0, -ENODEV if the backing file cannot be mapped, -EACCES if it is
+ * Return: 0, -EIO if the inode is bad, -ENODEV if the backing file cannot be mapped, -EACCES if it is
  * append-only and -ETXTBSY if it is a swap file, neither of which can be mapped to
  * write, -EPERM if it is sealed against that, -EINVAL or -EPERM as for reading,
  * or its error
@@ -645,15 +645,15 @@ int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 		return err;
 
 	/* Whether the access time moves is decided now */
-	err = fuse_passthrough_sync_flags(file, backing_file);
+	err = fuse_passthrough_prepare(file, backing_file);
 	if (err)
 		return err;
 
 	vma_set_file(vma, backing_file);
 
-	old_cred = fuse_passthrough_override_creds(ff);
+	old_cred = override_creds_light(ff->backing_cred);
 	err = call_mmap(backing_file, vma);
-	fuse_passthrough_revert_creds(old_cred);
+	revert_creds_light(old_cred);
 
 	/* By a stacked file system, see file_open_fake_path() */
 	if (!err && vma->vm_file != backing_file)
@@ -672,7 +672,8 @@ int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
  * readahead(2) comes here, too. A file that was opened for FOPEN_DIRECT_IO before
  * the mode began has no backing file, and must not fill the FUSE page cache.
  *
- * Return: 0, -EINVAL for unknown advice, or the backing file's error
+ * Return: 0, -EINVAL for unknown advice or a negative @len, or the backing file's
+ * error
  */
 int fuse_passthrough_fadvise(struct file *file, loff_t offset, loff_t len,
 			     int advice)
@@ -682,14 +683,37 @@ int fuse_passthrough_fadvise(struct file *file, loff_t offset, loff_t len,
 	const struct cred *old_cred;
 	int err;
 
-	if (!backing_file && advice == POSIX_FADV_WILLNEED)
+	if (!backing_file && advice == POSIX_FADV_WILLNEED && len >= 0)
 		return 0;
 	if (!backing_file)
 		return generic_fadvise(file, offset, len, advice);
 
-	old_cred = fuse_passthrough_override_creds(ff);
+	old_cred = override_creds_light(ff->backing_cred);
 	err = vfs_fadvise(backing_file, offset, len, advice);
-	fuse_passthrough_revert_creds(old_cred);
+	revert_creds_light(old_cred);
 
 	return err;
+}
+
+/**
+ * fuse_passthrough_init() - what all connections' passthrough needs
+ *
+ * Return: 0 or -ENOMEM
+ */
+int __init fuse_passthrough_init(void)
+{
+	fuse_passthrough_wq = alloc_workqueue("fuse_passthrough",
+					      WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+
+	return fuse_passthrough_wq ? 0 : -ENOMEM;
+}
+
+/**
+ * fuse_passthrough_exit() - undo fuse_passthrough_init()
+ *
+ * Context: no connections are left
+ */
+void fuse_passthrough_exit(void)
+{
+	destroy_workqueue(fuse_passthrough_wq);
 }

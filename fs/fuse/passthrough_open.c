@@ -102,6 +102,16 @@ static void fuse_io_enter(struct fuse_inode *fi, struct fuse_file *ff,
 	hlist_add_head(&ff->io_entry, &fi->io_opens);
 }
 
+/*
+ * Who waits is in the queue before looking under fi->lock, so that nobody is
+ * overlooked who has not seen what was changed under it.
+ */
+static void fuse_io_wake(void)
+{
+	if (waitqueue_active(&fuse_io_waitq))
+		wake_up_all(&fuse_io_waitq);
+}
+
 /* Does nothing for an open that has left, or never entered, a mode */
 static void fuse_io_leave(struct fuse_inode *fi, struct fuse_file *ff)
 {
@@ -120,25 +130,26 @@ static void fuse_io_leave(struct fuse_inode *fi, struct fuse_file *ff)
 	fuse_backing_put(fi->backing);
 	/* fuse_inode_passthrough() looks at it without the lock */
 	WRITE_ONCE(fi->backing, NULL);
-	/* Who waits looks under fi->lock, and is in the queue by then */
-	if (waitqueue_active(&fuse_io_waitq))
-		wake_up_all(&fuse_io_waitq);
+	fuse_io_wake();
 }
 
 /**
- * fuse_io_end() - the end of what fuse_io_begin() is the beginning of
+ * fuse_io_end() - undo fuse_io_begin(), after the read or write has ended
  * @ff: open file, which the caller has a reference to through its user_file
+ *
+ * Opens that wait for the end of this one look again.
  *
  * Context: any, interrupts included
  */
 void fuse_io_end(struct fuse_file *ff)
 {
 	atomic_dec(&ff->io_count);
-	/* Pairs with the barrier in prepare_to_wait_event() */
+	/*
+	 * Pairs with the barrier in prepare_to_wait_event(): who is not seen in
+	 * the queue here is going to see the new count.
+	 */
 	smp_mb__after_atomic();
-	/* After that barrier */
-	if (waitqueue_active(&fuse_io_waitq))
-		wake_up_all(&fuse_io_waitq);
+	fuse_io_wake();
 }
 
 /*
@@ -164,12 +175,25 @@ static bool fuse_io_is_over(struct fuse_file *ff)
 /*
  * Has the file been closed, so that nobody but reads and writes under way has a
  * reference to it? Others who have one for a moment, and I/O that begins or ends
- * just now, can make this wrong, either way.
+ * just now, can make this wrong, either way. There are some who read and write
+ * many times with one reference (registered files of io_uring, loop devices):
+ * through a file that has been closed no new I/O begins.
  */
 static bool fuse_io_is_ending(struct fuse_file *ff)
 {
-	return ff->user_file &&
+	return ff->user_file && !READ_ONCE(ff->io_begun) &&
 	       file_count(ff->user_file) <= atomic_read(&ff->io_count);
+}
+
+/* From now on, see what begins */
+static void fuse_io_watch(struct fuse_inode *fi)
+{
+	struct fuse_file *ff;
+
+	spin_lock(&fi->lock);
+	hlist_for_each_entry(ff, &fi->io_opens, io_entry)
+		WRITE_ONCE(ff->io_begun, false);
+	spin_unlock(&fi->lock);
 }
 
 static void fuse_io_leave_closed(struct fuse_inode *fi)
@@ -228,15 +252,19 @@ static enum fuse_io_conflict fuse_io_look(struct fuse_inode *fi,
  * Waits for the end of opens that are in the way of another with @fb, if they
  * have been closed. What looks like an fd's reference may be that of I/O which
  * has just ended, so that the wait for I/O, even if there is none, is followed by
- * a short one for the release.
+ * a short one for the release. It may also be that of I/O which was just about to
+ * begin when the file was closed, so that what has begun by the end of the first
+ * short wait is not held against the file.
  *
  * Returns 1 if nothing is in the way any more, 0 if something stays there, or
  * -ERESTARTSYS if the task is being killed.
  */
 static long fuse_io_wait(struct fuse_inode *fi, struct fuse_backing *fb)
 {
+	bool again = false;
 	long ret;
 
+	fuse_io_watch(fi);
 	do {
 		ret = wait_event_killable(fuse_io_waitq,
 					  fuse_io_look(fi, fb) !=
@@ -250,6 +278,10 @@ static long fuse_io_wait(struct fuse_inode *fi, struct fuse_backing *fb)
 						  FUSE_IO_GRACE);
 		if (ret)
 			return ret < 0 ? ret : 1;
+
+		if (!again)
+			fuse_io_watch(fi);
+		again = true;
 	} while (fuse_io_look(fi, fb) == FUSE_IO_CONFLICT_ENDS);
 
 	return 0;
@@ -532,6 +564,8 @@ void fuse_passthrough_release(struct inode *inode, struct fuse_file *ff)
 	if (!ff->backing_file)
 		fuse_io_leave(fi, ff);
 	ff->user_file = NULL;
+	/* If mappings are left, it is not about to end any more */
+	fuse_io_wake();
 	spin_unlock(&fi->lock);
 
 	if (ff->backing_file)
