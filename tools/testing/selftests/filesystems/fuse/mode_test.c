@@ -5,6 +5,7 @@
  */
 #include "test_common.h"
 
+#include <linux/io_uring.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -12,7 +13,9 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../../kselftest_harness.h"
@@ -1097,6 +1100,206 @@ TEST_F(busy, reader_refuses_the_other_mode)
 	if (!opener)
 		_exit(test_open(self->file, O_RDWR) < 0 ? errno : 0);
 	EXPECT_EQ(EIO, wait_in_time(opener));
+}
+
+/* Does the open end, whatever it may be waiting for? */
+static bool opened_in_time(struct opener *opener)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += SECONDS;
+	return !pthread_timedjoin_np(opener->thread, NULL, &end);
+}
+
+/*
+ * A file that has been closed while a splice into it was under way. Then that
+ * ends, but a mapping of the file is left, so that its mode goes on.
+ */
+
+#define ROUNDS	50
+
+FIXTURE(mapped)
+{
+	struct test_env env;
+	struct test_file *file;
+	int id, other_id;
+	int pipe[2];
+	int fd;
+	char *map;
+	pthread_t splicer;
+};
+
+static void *splice_a_byte(void *arg)
+{
+	struct _test_data_mapped *self = arg;
+	loff_t off = 0;
+
+	return (void *)(splice(self->pipe[0], NULL, self->fd, &off, 1, 0) - 1);
+}
+
+FIXTURE_SETUP(mapped)
+{
+	struct test_env *env = &self->env;
+	static char data[SIZE];
+	struct test_file *other;
+
+	self->map = MAP_FAILED;
+	ASSERT_EQ(0, test_setup(env));
+	ASSERT_EQ(0, test_start(env));
+	TEST_NEEDS_PASSTHROUGH(env);
+	self->file = test_add_file(env, "file", data, SIZE);
+	other = test_add_file(env, "other", data, SIZE);
+	ASSERT_TRUE(self->file && other);
+	self->id = test_back(self->file);
+	self->other_id = test_back(other);
+	ASSERT_TRUE(self->id > 0 && self->other_id > 0);
+	ASSERT_EQ(0, pipe(self->pipe));
+}
+
+FIXTURE_TEARDOWN(mapped)
+{
+	test_teardown(&self->env);
+}
+
+TEST_F(mapped, file_refuses_another_backing_file_in_time)
+{
+	struct opener opener = { .file = self->file };
+	void *ret = NULL;
+	int i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		self->file->backing_id = self->id;
+		self->fd = test_open(self->file, O_RDWR);
+		ASSERT_LE(0, self->fd);
+		self->map = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, self->fd, 0);
+		ASSERT_NE(MAP_FAILED, self->map);
+		ASSERT_EQ(0, pthread_create(&self->splicer, NULL, splice_a_byte,
+					    self));
+		usleep(10000);
+		ASSERT_EQ(0, close(self->fd));
+
+		self->file->backing_id = self->other_id;
+		ASSERT_EQ(0, pthread_create(&opener.thread, NULL, open_it,
+					    &opener));
+		usleep(10000);
+		ASSERT_EQ(1, write(self->pipe[1], "x", 1));
+		ASSERT_EQ(0, pthread_join(self->splicer, &ret));
+		EXPECT_EQ(NULL, ret);
+		ASSERT_TRUE(opened_in_time(&opener));
+		ASSERT_EQ(0, munmap(self->map, SIZE));
+		ASSERT_OR_XFAIL(return, &self->env, opener.fd < 0,
+				"lets the mode end while there is a mapping");
+		EXPECT_EQ(EIO, opener.err);
+		test_sync(&self->env);
+	}
+}
+
+/*
+ * A file that nobody has closed, though its fd was: io_uring has registered it,
+ * and reads from it all the time, with one reference.
+ */
+
+#define DEPTH	8
+
+FIXTURE(registered)
+{
+	struct test_env env;
+	struct test_file *file;
+	struct ring ring;
+	pthread_t reader;
+	bool end;
+	void *page;
+};
+
+static void *keep_reading(void *arg)
+{
+	struct _test_data_registered *self = arg;
+	struct ring *ring = &self->ring;
+	unsigned int ready = DEPTH, under_way = 0;
+	struct io_uring_sqe *sqe;
+	uint32_t head;
+	long bad = 0;
+
+	while (ready || under_way) {
+		unsigned int n = self->end ? 0 : ready;
+		unsigned int i;
+
+		for (i = 0; i < n; i++) {
+			sqe = ring_next(ring);
+			sqe->opcode = IORING_OP_READ;
+			sqe->flags = IOSQE_FIXED_FILE;
+			sqe->addr = (uintptr_t)self->page;
+			sqe->len = 4096;
+		}
+		under_way += n;
+		if (!under_way)
+			break;
+		if (ring_enter(ring, n, 1) < 0)
+			return (void *)1;
+		ready = 0;
+		head = *ring->cq_head;
+		while (head != __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE)) {
+			bad += ring->cqes[head++ & *ring->cq_mask].res != 4096;
+			ready++;
+		}
+		__atomic_store_n(ring->cq_head, head, __ATOMIC_RELEASE);
+		under_way -= ready;
+	}
+	return (void *)bad;
+}
+
+FIXTURE_SETUP(registered)
+{
+	struct test_env *env = &self->env;
+	static char data[SIZE];
+	int fd;
+
+	self->ring.fd = -1;
+	self->page = aligned_alloc(4096, 4096);
+	ASSERT_NE(NULL, self->page);
+	ASSERT_EQ(0, test_setup(env));
+	env->config.threads = 2;
+	env->config.init_flags |= FUSE_ASYNC_DIO;
+	ASSERT_EQ(0, test_start(env));
+	TEST_NEEDS_PASSTHROUGH(env);
+	if (ring_init(&self->ring, DEPTH))
+		SKIP(_exit(255), "no io_uring: enable CONFIG_IO_URING");
+	self->file = test_add_file(env, "file", data, SIZE);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+	self->file->open_flags = 0;
+	fd = test_open(self->file, O_RDWR | O_DIRECT);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, syscall(SYS_io_uring_register, self->ring.fd,
+			     IORING_REGISTER_FILES, &fd, 1));
+	ASSERT_EQ(0, close(fd));
+	ASSERT_EQ(0, pthread_create(&self->reader, NULL, keep_reading, self));
+	self->file->open_flags = FOPEN_PASSTHROUGH;
+}
+
+FIXTURE_TEARDOWN(registered)
+{
+	ring_exit(&self->ring);
+	test_teardown(&self->env);
+	free(self->page);
+}
+
+TEST_F(registered, file_that_is_busy_refuses_the_other_mode_in_time)
+{
+	struct opener opener = { .file = self->file };
+	void *bad = NULL;
+	bool in_time;
+
+	usleep(100000);
+	ASSERT_EQ(0, pthread_create(&opener.thread, NULL, open_it, &opener));
+	in_time = opened_in_time(&opener);
+	self->end = true;
+	ASSERT_EQ(0, pthread_join(self->reader, &bad));
+	EXPECT_EQ(NULL, bad);
+	ASSERT_TRUE(in_time);
+	EXPECT_EQ(-1, opener.fd);
+	EXPECT_EQ(EIO, opener.err);
 }
 
 /*
