@@ -151,7 +151,7 @@ u32 fuse_passthrough_inval_mask(struct inode *inode)
 }
 
 /**
- * fuse_passthrough_attr_resize() - the server has said what size a file has
+ * fuse_passthrough_attr_resize() - the server has said that it truncated a file
  * @fi: FUSE inode, in any mode
  *
  * Writes and truncations of a passthrough file are not ordered by the FUSE
