@@ -628,10 +628,10 @@ static int fuse_passthrough_may_mmap(struct file *backing_file,
  * keeps the FUSE file from being released.
  *
  * Context: mmap_lock of the user's address space held for writing
- * Return: 0, -EIO if the inode is bad, -ENODEV if the backing file cannot be mapped, -EACCES if it is
- * append-only and -ETXTBSY if it is a swap file, neither of which can be mapped to
- * write, -EPERM if it is sealed against that, -EINVAL or -EPERM as for reading,
- * or its error
+ * Return: 0, -EIO if the inode is bad, -ENODEV if the backing file cannot be
+ * mapped, -EACCES if it is append-only and -ETXTBSY if it is a swap file, neither
+ * of which can be mapped to write, -EPERM if it is sealed against that, -EINVAL or
+ * -EPERM as for reading, or its error
  */
 int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 {

@@ -102,12 +102,12 @@ static void fuse_io_enter(struct fuse_inode *fi, struct fuse_file *ff,
 	hlist_add_head(&ff->io_entry, &fi->io_opens);
 }
 
-/*
- * Who waits is in the queue before looking under fi->lock, so that nobody is
- * overlooked who has not seen what was changed under it.
- */
 static void fuse_io_wake(void)
 {
+	/*
+	 * Who waits is in the queue before looking at what was changed here, be
+	 * it under fi->lock or with a barrier
+	 */
 	if (waitqueue_active(&fuse_io_waitq))
 		wake_up_all(&fuse_io_waitq);
 }
