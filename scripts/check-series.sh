@@ -89,6 +89,7 @@ first_config()
 options_of()
 {
 	case $1 in
+	on) say "-e SECURITY" ;;
 	off) say "-d FUSE_PASSTHROUGH" ;;
 	m) say "-m FUSE_FS -m CUSE -m VIRTIO_FS -m OVERLAY_FS" ;;
 	i386) say "-d 64BIT" ;;
@@ -131,9 +132,10 @@ targets_of()
 	local conf=$1 skip
 
 	case $conf in
-	nommu) skip='^(fs/proc/task_mmu|mm/mmap|io_uring/.*|kernel/events/.*)\.o$' ;;
-	allno) skip='^(fs/proc/.*|io_uring/.*)\.o$' ;;
-	*) skip='^fs/proc/task_nommu\.o$' ;;
+	nommu) skip='^(fs/proc/task_mmu|mm/mmap|mm/memfd|io_uring/.*|kernel/(events|trace)/.*|security/.*)\.o$' ;;
+	allno) skip='^(fs/proc/.*|mm/nommu|mm/memfd|io_uring/.*|kernel/trace/.*|security/.*)\.o$' ;;
+	on | allmod) skip='^(fs/proc/task_nommu|mm/nommu)\.o$' ;;
+	*) skip='^(fs/proc/task_nommu|mm/nommu|security/.*)\.o$' ;;
 	esac
 	say fs/fuse/
 	case $conf in
