@@ -147,12 +147,13 @@ targets_of()
 		sed -n 's/\.c$/.o/p' | grep -v -E "$skip"
 }
 
-# Without line numbers and sizes, so that only new ones differ
+# Without line numbers and sizes, so that only new ones differ. Those in a header
+# come once for each file that includes it.
 warnings()
 {
 	grep -E '(warning|error):' "$1" | sed -E \
 		"s|^.*check-series/src/||; s|^(\.\./)*src/||; s/:[0-9]+(:[0-9]+)?:/:/; s/[0-9]+ bytes/N bytes/" |
-		LC_ALL=C sort || true
+		LC_ALL=C sort | awk '!/^[^ ]*\.h:/ || !seen[$0]++' || true
 }
 
 # build_objects CONFIGURATION: what has changed since the last time. If that was

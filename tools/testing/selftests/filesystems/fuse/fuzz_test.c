@@ -3001,6 +3001,8 @@ static bool end_round(struct world *w, const char *dir)
 			return false;
 	if (!serve_until_idle(w, true) || !settle_notification(w))
 		return false;
+	/* Does not wait for the RELEASE of a file that has been closed */
+	w->conn.ending = true;
 	if (w->conn.mounted &&
 	    (!order(w, 0, &unmount) || !serve_until_idle(w, true)))
 		return false;
