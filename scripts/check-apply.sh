@@ -94,7 +94,7 @@ break_hunk()
 		"$tree/Documentation/filesystems/index.rst"
 }
 
-conflict='0012.*Documentation/filesystems/index.rst: hunk 1'
+conflict='00[0-9][0-9]-Documentation.*Documentation/filesystems/index.rst: hunk 1'
 
 tree=$out/git
 sparse_clone "$tree"

@@ -175,6 +175,7 @@ build_objects()
 		cat "$out/$conf/out"
 		return 1
 	}
+	check_fuse_symbols "$out/$conf" || return
 	warnings "$out/$conf/out" >"$out/$conf/warnings"
 	rm "$out/$conf/unfinished"
 }

@@ -25,20 +25,6 @@ test_step()
 	add_verdict "$out" $status
 }
 
-# An emulated VM keeps little more than one CPU busy
-declare -A vms=()
-trap 'kill "${!vms[@]}" 2>/dev/null; wait; exit 130' INT TERM
-
-wait_for_vm()
-{
-	local pid status=0
-
-	wait -n -p pid || status=$?
-	cat "${vms[$pid]}"
-	add_verdict "${vms[$pid]}" $status
-	unset "vms[$pid]"
-}
-
 # How many inputs the fuzzer sends, and for how long each race goes on
 declare -A inputs=([debug]=50000 [fast]=5000 [off]=0)
 declare -A seconds=([debug]=2 [fast]=1 [off]=1)
@@ -46,20 +32,16 @@ declare -A seconds=([debug]=2 [fast]=1 [off]=1)
 # run_vms 'KIND FS OPS TESTS'...: the kselftests in as many VMs, some at a time
 run_vms()
 {
-	local vm kind fs ops tests out
+	local vm kind fs ops tests
 
 	for vm; do
 		read -r kind fs ops tests <<<"$vm"
-		[ ${#vms[@]} -lt "$jobs" ] || wait_for_vm
-		out=$build/check.$kind-$fs.out
-		KIND=$kind FS=$fs OPS=$ops TESTS=$tests \
-			INPUTS=${inputs[$kind]} RACE_SECONDS=${seconds[$kind]} \
-			"$top/scripts/kselftest.sh" >"$out" 2>&1 &
-		vms[$!]=$out
+		start_vm "$build/check.$kind-$fs.out" env KIND="$kind" FS="$fs" \
+			OPS="$ops" TESTS="$tests" INPUTS="${inputs[$kind]}" \
+			RACE_SECONDS="${seconds[$kind]}" \
+			"$top/scripts/kselftest.sh"
 	done
-	while [ ${#vms[@]} -gt 0 ]; do
-		wait_for_vm
-	done
+	wait_for_vms
 }
 
 # step WHAT COMMAND...: passes or fails as a whole
@@ -71,13 +53,13 @@ step()
 	if "$@"; then
 		passed=$((passed + 1))
 	else
-		failed=$((failed + 1))
-		say "    failed: $what"
+		note_failure "$what"
 	fi
 }
 
 verdict()
 {
+	[ -z "$failures" ] || printf '== what failed\n%s' "$failures"
 	say "$passed passed, $failed failed, $skipped skipped"
 	[ "$failed" = 0 ] || exit 1
 	exit 0

@@ -9,8 +9,8 @@
 
 # gcc-multilib itself cannot be installed beside a cross compiler
 packages=(
-	bc bison flex libelf-dev libssl-dev cpio kmod rsync xz-utils python3
-	gcc-12-multilib
+	bc bison ccache flex libelf-dev libssl-dev cpio kmod rsync xz-utils
+	python3 gcc-12-multilib
 	qemu-system-x86 busybox-static e2fsprogs xfsprogs btrfs-progs
 	perl git
 )

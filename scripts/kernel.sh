@@ -30,6 +30,14 @@ if [ "$kind" = base ]; then
 	fi
 fi
 
+# Every clone compiles much of the same text. Not with gcov, which wants the files
+# where they were compiled.
+if [ "$kind" != cover ] && [ -d /usr/lib/ccache ]; then
+	export PATH=/usr/lib/ccache:$PATH
+	export CCACHE_BASEDIR=$build CCACHE_NOHASHDIR=1
+	export CCACHE_SLOPPINESS=include_file_mtime,include_file_ctime
+fi
+
 kmake()
 {
 	make -s -C "$linux" O="$out" -j"$jobs" "$@"
@@ -94,6 +102,24 @@ exec 9>"$out/lock"
 if ! flock -n 9; then
 	say "    waiting for another build in $out"
 	flock 9
+fi
+
+# The fast kernel but for the feature: what that makes no difference to is there.
+# objtool is made anew, as it has the folder's name in it, but does the same; what it
+# has worked on must not be older than it.
+copy_fast()
+{
+	local objtool=tools/objtool/objtool
+
+	cp -a "$build/fast/." "$out" || return
+	kmake prepare || return
+	find "$out/tools" -newer "$build/fast/$objtool" \
+		-exec touch -r "$build/fast/$objtool" {} +
+}
+
+if [ "$kind" = off ] && [ ! -e "$out/.config" ] &&
+   [ -e "$build/fast/vmlinux" ]; then
+	logged "copy-$kind" copy_fast
 fi
 
 say "    configuration: ${CONFIG:-tinyconfig} ${fragments[*]#"$top"/}"

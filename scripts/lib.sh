@@ -76,6 +76,28 @@ bad_lines()
 	fi
 }
 
+# What failed, line by line, to be shown again at the end of a long run
+failures=
+
+# note_failure TEXT: one failure more
+note_failure()
+{
+	failed=$((failed + 1))
+	say "    failed: $*"
+	failures+="    failed: $*"$'\n'
+}
+
+# note_failures FILE: what failed there, and the quotation below each
+note_failures()
+{
+	failures+=$(sed -n -E '
+		$d
+		/(failed|timed out|VM lost|log unreadable|FAILED)(:|,|$)|^ *FAIL/ {
+			p; b
+		}
+		/^    \| /p' "$1")$'\n'
+}
+
 # add_verdict FILE STATUS: adds to $passed, $failed and $skipped what the last line
 # of FILE says, the output of a run of tests that ended with STATUS
 add_verdict()
@@ -85,21 +107,52 @@ add_verdict()
 	last=$(tail -n 1 "$1" 2>/dev/null || true)
 	if ! [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]
 	then
-		failed=$((failed + 1))
-		say "    failed: did not come to its end, see $1"
+		note_failure "did not come to its end, see $1"
 		return
 	fi
 
 	passed=$((passed + BASH_REMATCH[1]))
 	failed=$((failed + BASH_REMATCH[2]))
 	skipped=$((skipped + BASH_REMATCH[3]))
+	[ "${BASH_REMATCH[2]}" = 0 ] || note_failures "$1"
 	if [ $((BASH_REMATCH[1] + BASH_REMATCH[2] + BASH_REMATCH[3])) = 0 ]; then
-		failed=$((failed + 1))
-		say "    failed: nothing was tested, see $1"
+		note_failure "nothing was tested, see $1"
 	elif [ "$status" != 0 ] && [ "${BASH_REMATCH[2]}" = 0 ]; then
-		failed=$((failed + 1))
-		say "    failed: ended with status $status, see $1"
+		note_failure "ended with status $status, see $1"
 	fi
+}
+
+# VMs in the background: an emulated one keeps little more than one CPU busy
+declare -A vms=()
+
+# start_vm FILE COMMAND...: as soon as there are fewer than $jobs. Its output, of
+# which the last line is the verdict, goes to FILE, and is printed at its end.
+start_vm()
+{
+	local out=$1
+
+	shift
+	trap 'kill "${!vms[@]}" 2>/dev/null; wait; exit 130' INT TERM
+	[ ${#vms[@]} -lt "$jobs" ] || wait_for_vm
+	"$@" >"$out" 2>&1 &
+	vms[$!]=$out
+}
+
+wait_for_vm()
+{
+	local pid status=0
+
+	wait -n -p pid || status=$?
+	cat "${vms[$pid]}"
+	add_verdict "${vms[$pid]}" $status
+	unset "vms[$pid]"
+}
+
+wait_for_vms()
+{
+	while [ ${#vms[@]} -gt 0 ]; do
+		wait_for_vm
+	done
 }
 
 # git_in DIR ARGS...: with the git identity of whoever runs this
@@ -138,6 +191,29 @@ touched_objects()
 	tree_git diff --no-renames --name-only base HEAD |
 		grep -v -E '^(tools|Documentation|fs/fuse|fs/overlayfs)/' |
 		grep -v -x fs/proc/task_nommu.c | sed -n 's/\.c$/.o/p'
+}
+
+# check_fuse_symbols OBJ: what the objects in OBJ/fs/fuse want of each other is there.
+# Compiling them does not tell; they may be lacking only where an option is off.
+check_fuse_symbols()
+{
+	local dir=$1/fs/fuse files lacking
+
+	files=$dir/fuse.o
+	[ -z "$(ar t "$dir/built-in.a" 2>/dev/null)" ] || files=$dir/built-in.a
+	[ -e "$files" ] || {
+		say "there is no $files"
+		return 1
+	}
+	lacking=$(LC_ALL=C comm -23 \
+		<(nm -u "$files" | awk '$2 ~ /^fuse_/ { print $2 }' |
+			LC_ALL=C sort -u) \
+		<(nm --defined-only "$files" | awk '{ print $3 }' |
+			LC_ALL=C sort -u)) || return
+	[ -z "$lacking" ] || {
+		say "$files does not link, there is no:" "$lacking"
+		return 1
+	}
 }
 
 # series_each FUNCTION: calls it with each patch and the new files it adds

@@ -36,8 +36,36 @@ new_files()
 
 one_checkpatch()
 {
-	tree_git format-patch --stdout -1 "$1" >"$out/patch"
-	"$top/scripts/checkpatch.sh" "$out/patch"
+	tree_git format-patch --stdout -1 "$2" >"$out/patch-$1"
+	"$top/scripts/checkpatch.sh" "$out/patch-$1"
+}
+
+# As many at a time as there are jobs. A check that was lost has not passed.
+checkpatches()
+{
+	local commit number=0 name names=()
+
+	for commit in $(tree_git rev-list --reverse base..HEAD); do
+		number=$((number + 1))
+		name=checkpatch-$(printf %04d $number)
+		names+=("$name")
+		while [ "$(jobs -r | wc -l)" -ge "$jobs" ]; do
+			wait -n || true
+		done
+		{
+			logged "$name" one_checkpatch "$name" "$commit" &&
+				touch "$out/log/$name.passed"
+		} &
+	done
+	wait
+
+	for name in "${names[@]}"; do
+		if [ -e "$out/log/$name.passed" ]; then
+			passed=$((passed + 1))
+		else
+			failed=$((failed + 1))
+		fi
+	done
 }
 
 # sparse and W=1 on fs/fuse, without line numbers, so that only new ones differ
@@ -87,7 +115,8 @@ build_variant()
 	make -s -C "$linux" O="$obj" olddefconfig || return
 	make -s -C "$linux" O="$obj" -j"$jobs" prepare || return
 	make -s -C "$linux" O="$obj" -j"$jobs" fs/fuse/ 2>&1 | tee "$obj.out"
-	! grep -E 'warning:|error:|\*\*\*' "$obj.out"
+	! grep -E 'warning:|error:|\*\*\*' "$obj.out" || return
+	check_fuse_symbols "$obj"
 }
 
 kernel_doc()
@@ -171,11 +200,7 @@ for tool in sparse spatch ocamlc shellcheck codespell perl python3 man mandoc \
 	need "$tool"
 done
 
-number=0
-for commit in $(tree_git rev-list --reverse base..HEAD); do
-	number=$((number + 1))
-	check "checkpatch-$(printf %04d $number)" one_checkpatch "$commit"
-done
+checkpatches
 check sparse-and-W1 compare_warnings
 check build-module build_variant m -m FUSE_FS -m CUSE -m VIRTIO_FS
 check build-off build_variant off -d FUSE_PASSTHROUGH

@@ -29,11 +29,14 @@ failure()
 	say "    $name: $*"
 }
 
-# A program that fails as a whole shall not hide the others
+# A program that fails as a whole shall not hide the others. What the test said
+# goes with it, as far as three lines can: a log is not always at hand.
 failed_test()
 {
 	if [ "$program_failed" -le 10 ]; then
 		failure "$1: $program: $2"
+		[ ${#remarks[@]} = 0 ] ||
+			printf '    | %s\n' "${remarks[@]:0:3}"
 	else
 		failed=$((failed + 1))
 		[ "$program_failed" -gt 11 ] ||
@@ -47,6 +50,7 @@ begin_program()
 	program=$1
 	plan=
 	results=0
+	remarks=()
 	program_failed=0
 	test_timed_out=
 }
@@ -120,16 +124,19 @@ count_tests()
 		case $line in
 		'# ok '*'# SKIP'*)
 			count_result "$number"
+			remarks=()
 			skipped=$((skipped + 1))
 			say "    skipped: $program:${line#*# SKIP}"
 			;;
 		'# ok '*)
 			count_result "$number"
+			remarks=()
 			passed=$((passed + 1))
 			;;
 		'# not ok '*)
 			count_result "$number"
 			test_failed "${line#'# not ok '}"
+			remarks=()
 			;;
 		'# 1..'*)
 			plan=${line#'# 1..'}
@@ -137,6 +144,9 @@ count_tests()
 			;;
 		'# # '*': Test terminated by timeout')
 			test_timed_out=1
+			;;
+		'# # '*.c:[0-9]*:* | '# # must be: '*)
+			remarks+=("${line#'# # '}")
 			;;
 		'# selftests: '*)
 			begin_program "${line##*: }"
@@ -201,6 +211,7 @@ check_verdict()
 }
 
 declare -A ended=()
+remarks=()
 program=
 if [ -f "$log" ] && [ -s "$log" ]; then
 	count_tests

@@ -109,10 +109,12 @@ results_of_tests()
 {
 	made_up "a good run" 0 : "$good" 'skipped: one_test: for no reason'
 	made_up "a failed test" 0 \
-		'sed -i "s/^# ok 2 two/# not ok 2 two/;
+		'sed -i "s/^# ok 2 two/# # two_test.c:9:second:Expected 1 == 2\n# not ok 2 two/;
 			 s/^ok 2 .*/not ok 2 selftests: f: two_test # exit=1/" \
 			test.log' \
-		'2 passed, 1 failed, 1 skipped' 'failed: two_test: 2 two.second'
+		'2 passed, 1 failed, 1 skipped' \
+		'failed: two_test: 2 two.second' \
+		'^    \| two_test.c:9:second:Expected 1 == 2'
 	made_up "a failed test in a program that ends with status 0" 0 \
 		'sed -i "s/^# ok 2 two/# not ok 2 two/" test.log' \
 		'2 passed, 2 failed, 1 skipped' 'failed: two_test: exit status 0'
@@ -250,6 +252,24 @@ failures_of()
 	say "$failed"
 }
 
+# said_again NAME LINES...: of a run that printed them
+said_again()
+{
+	local name=$1 failures='' expected
+
+	shift
+	expected=$(printf '%s\n' "$@")
+	printf '    skipped: a test\n%s\n%s\n' "$expected" \
+		'2 passed, 1 failed, 1 skipped' >"$work/sum"
+	note_failures "$work/sum"
+	say "$failures" >"$work/out"
+	if [ "$failures" = "$expected"$'\n' ]; then
+		passed=$((passed + 1))
+	else
+		failure "$name" "should be '$expected'" "$work/out"
+	fi
+}
+
 # sum NAME LAST STATUS FAILED: what one run of several adds up to
 sum()
 {
@@ -273,6 +293,48 @@ sums()
 	sum "a run of nothing" '0 passed, 0 failed, 0 skipped' 0 1
 	sum "a run without a verdict" 'ok' 0 1
 	sum "a run with more in its verdict" '3 passed, 0 failed, 1 skipped?' 0 1
+	said_again "a failed test, once more" \
+		'    kselftest-fast-xfs: failed: two_test: 2 two.second' \
+		'    | two_test.c:9:second:Expected 1 == 2'
+	said_again "a lost VM, once more" '    kselftest-fast-xfs: VM lost: why'
+	said_again "a real program, once more" '    FAIL git: it differs'
+}
+
+# crash NAME CONSOLE STATUS TIMES: how often a QEMU is started that writes CONSOLE
+# and ends with STATUS, which is what qemu_run returns
+crash()
+{
+	local got
+
+	got=$(
+		. "$top/scripts/qemu.sh"
+		qemu_console=$work/crash.console
+		times=0
+		# shellcheck disable=SC2317  # called by qemu_run
+		qemu_once()
+		{
+			times=$((times + 1))
+			say "$2" >"$qemu_console"
+			return "$1"
+		}
+		status=0
+		qemu_run "$3" "$2" 2>"$work/crash.said" || status=$?
+		say "$times times, status $status"
+	)
+	say "$got" >"$work/out"
+	if [ "$got" = "$4 times, status $3" ]; then
+		passed=$((passed + 1))
+	else
+		failure "$1" "should be '$4 times, status $3'" "$work/out"
+	fi
+}
+
+crashes()
+{
+	crash "QEMU that crashed in boot" 'pci 0000:00:04.0' 139 2
+	crash "QEMU that crashed in a test" 'Run /init as init process' 139 1
+	crash "QEMU that was killed" 'pci 0000:00:04.0' 137 1
+	crash "QEMU that ended well" 'pci 0000:00:04.0' 0 1
 }
 
 programs=(good bad status killed short slow end warn oops spin block leak lockdep)
@@ -381,6 +443,7 @@ verdicts
 bad_list "a pattern that is none" $'BUG\n(\n'
 bad_list "a list without patterns" $'# nothing\n'
 sums
+crashes
 say "    rig: logs that are made up: $SECONDS s"
 for kind in fast debug; do
 	[ ! -e "$build/$kind/arch/x86/boot/bzImage" ] ||

@@ -29,11 +29,12 @@ rm -rf "$new"
 mkdir -p "$new/patches" "$new/tree"
 declare -A added_by
 
-# The lines that a commit adds to the kernel's MAINTAINERS are the entry
+# The lines that a commit adds to the kernel's MAINTAINERS are the entry, but for
+# the person, who is the one that signs the series off
 save_maintainers()
 {
 	tree_git diff -U0 "$1~" "$1" -- MAINTAINERS |
-		sed -n '/^+++/d; s/^+//p' | sed -e '${/^$/d}' \
+		sed -n '/^+++/d; s/^+//p' | sed -e '/^M:/d; ${/^$/d}' \
 		>"$new/tree/MAINTAINERS"
 }
 

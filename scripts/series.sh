@@ -6,6 +6,9 @@
 # given. If an earlier one is still there, the cover letter says what changed.
 # Nothing is sent.
 #
+# The sender's name, as git has it, is in the sign-offs and in MAINTAINERS. A mail of
+# more than 100,000 characters is an error: mailing lists take no more.
+#
 # The text is patches/cover-letter.txt; what is in patches/measured.txt, if that is
 # there, goes where it says @MEASURED@.
 
@@ -145,6 +148,24 @@ check_am()
 	rm -rf "$dir"
 }
 
+# The kernel's lists refuse more, see "Taboo things" of vger's majordomo-info
+max_mail=100000
+
+check_sizes()
+{
+	local mail size failed=0
+
+	for mail in "$new"/*.patch; do
+		size=$(wc -c <"$mail")
+		if [ "$size" -gt "$max_mail" ]; then
+			say "$(basename "$mail") has $size characters, which is" \
+				"more than the $max_mail that lists take"
+			failed=1
+		fi
+	done
+	return "$failed"
+}
+
 check_mails()
 {
 	local mail failed=0
@@ -164,6 +185,7 @@ find_range_diff
 logged series-mails write_mails
 logged series-cc write_cc
 logged series-am check_am
+logged series-sizes check_sizes
 logged series-checkpatch check_mails
 
 rm -rf "$out"

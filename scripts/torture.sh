@@ -3,7 +3,7 @@
 #
 # The data checker and the fuzzer for long, on the fast and the debug kernel and on
 # every backing file system, and the tests that race for long, on the debug kernel
-# and on the one with KCSAN. The last line is the verdict.
+# and on the one with KCSAN. JOBS= VMs run at a time. The last line is the verdict.
 #
 # OPS_FAST=200000 and OPS_DEBUG=20000 are how many operations the data checker makes
 # on each of them, INPUTS_FAST=150000 and INPUTS_DEBUG=50000 how many inputs the
@@ -59,37 +59,24 @@ phase()
 	say "== $number/$phases $* ($((SECONDS - started)) s)"
 }
 
-keep_logs()
-{
-	local work=$build/kselftest-$1-$2 name=$1-$2-${3%% *}
-
-	cp "$work/test.log" "$logs/$name.test.log" || true
-	cp "$work/console.log" "$logs/$name.console.log" || true
-	say "    the logs: $logs/$name.*"
-}
-
-# torture KIND FS TESTS: counts by the last line that the run prints
+# torture KIND FS TESTS: the run's verdict is the last line
 torture()
 {
-	local out=$logs/$1-$2-${3%% *}.out last
+	local work=$logs/$1-$2-${3%% *} pid status=0
 
 	KIND=$1 FS=$2 TESTS=$3 OPS=${ops[$1]:-} INPUTS=${inputs[$1]:-} SEED=$seed \
-		RACE_ROUNDS=$race_rounds RACE_SECONDS=$race_seconds \
-		"$top/scripts/kselftest.sh" 2>&1 | tee "$out" || true
-	last=$(tail -n 1 "$out")
-	if [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]
-	then
-		passed=$((passed + BASH_REMATCH[1]))
-		failed=$((failed + BASH_REMATCH[2]))
-		skipped=$((skipped + BASH_REMATCH[3]))
-		[ "${BASH_REMATCH[2]}" = 0 ] || keep_logs "$@"
-		# How far the races came
-		grep -a ' rounds in ' "$build/kselftest-$1-$2/test.log" |
-			sed 's/^[# ]*/    /' || true
-	else
-		failed=$((failed + 1))
-		say "    failed: $1, $2, $3: did not come to its end"
-	fi
+		RACE_ROUNDS=$race_rounds RACE_SECONDS=$race_seconds WORK=$work \
+		"$top/scripts/kselftest.sh" >"$work.out" 2>&1 &
+	pid=$!
+	trap 'kill $pid; exit 143' TERM
+	wait $pid || status=$?
+	head -n -1 "$work.out"
+	# How far it came
+	grep -a -E ' (rounds|operations|inputs) in ' "$work/test.log" |
+		sed 's/^[# ]*/    /' || true
+	[ "$status" != 0 ] || rm -f "$work"/*.img
+	tail -n 1 "$work.out"
+	return $status
 }
 
 rm -rf "$logs"
@@ -109,14 +96,17 @@ for run in "${runs[@]}"; do
 	[ "$test" = data_test ] || amount="${inputs[$kind]} inputs"
 	for fs in "${filesystems[@]}"; do
 		phase "$amount on $fs, $kind kernel"
-		torture "$kind" "$fs" "$test"
+		start_vm "$logs/vm-$number" torture "$kind" "$fs" "$test"
 	done
 done
 for kind in "${race_kinds[@]}"; do
 	phase "races of $race_rounds rounds or $race_seconds s, $kind kernel"
-	torture "$kind" "${filesystems[0]}" "$race_tests"
+	start_vm "$logs/vm-$number" torture "$kind" "${filesystems[0]}" \
+		"$race_tests"
 done
+wait_for_vms
 
 say "== done ($((SECONDS - started)) s), SEED=$seed"
+[ -z "$failures" ] || printf '== what failed\n%s' "$failures"
 say "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -79,18 +79,22 @@ check_saved()
 }
 
 # Before the first title with the same first letter that sorts after ours: some
-# entries of other letters stand out of order
+# entries of other letters stand out of order. Who signs the series off maintains it.
 insert_maintainers()
 {
 	local entry=$top/MAINTAINERS
 
-	LC_ALL=C awk -v title="$(head -n 1 "$entry")" -v entry="$entry" '
+	LC_ALL=C awk -v title="$(head -n 1 "$entry")" -v entry="$entry" \
+		-v person="$signer" '
 		/^Maintainers List/ { list = 1 }
 		list && !done && previous == "" && !/^[A-Z]:\t/ &&
 		toupper(substr($0, 1, 1)) == substr(title, 1, 1) &&
 		toupper($0) > toupper(title) {
-			while ((getline line < entry) > 0)
+			while ((getline line < entry) > 0) {
 				print line
+				if (line == title)
+					print "M:\t" person
+			}
 			print ""
 			done = 1
 		}
@@ -168,6 +172,9 @@ commit_series()
 	unset GIT_INDEX_FILE
 }
 
+# Two at a time would take each other's files for old ones
+exec 9>"$build/tree.lock"
+flock 9
 version=$(base_version)
 if [ ! -e "$linux/.git" ]; then
 	make_base "$version"

@@ -15,6 +15,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -129,6 +130,18 @@ static void handle(struct fuse_req *req)
 	}
 }
 
+static void schedule(int policy)
+{
+	struct sched_param param = { .sched_priority = policy != SCHED_OTHER };
+
+	if (sched_setscheduler(0, policy, &param))
+		err(1, "sched_setscheduler");
+}
+
+/*
+ * The server's thread inherits that it runs as soon as there is a request, so
+ * that the number of task switches does not depend on what was done before.
+ */
 static void start_server(void)
 {
 	struct fuse_server_config config = {
@@ -137,7 +150,9 @@ static void start_server(void)
 		.handle = handle,
 	};
 
+	schedule(SCHED_FIFO);
 	srv = fuse_server_start(&config, mnt);
+	schedule(SCHED_OTHER);
 	if (!srv)
 		err(1, "cannot mount on %s", mnt);
 	if (!(fuse_server_init_out(srv)->flags2 & FUSE_PASSTHROUGH >> 32))
