@@ -18,6 +18,7 @@
 
 #include <linux/cred.h>
 #include <linux/file.h>
+#include <linux/fsnotify.h>
 #include <linux/idr.h>
 #include <linux/namei.h>
 #include <linux/slab.h>
@@ -194,6 +195,9 @@ struct file *fuse_backing_open_file(struct fuse_backing *fb,
 	else
 		file = backing_file_open(user_file, flags, path, fb->cred,
 					 released, data);
+	/* As open(2) does; that it is closed makes an event, too */
+	if (!IS_ERR(file))
+		fsnotify_open(file);
 	revert_creds(old_cred);
 
 	return file;

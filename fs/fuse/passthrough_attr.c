@@ -111,12 +111,14 @@ void fuse_passthrough_attr_update(struct fuse_inode *fi)
 static void fuse_passthrough_attr_look(struct fuse_inode *fi)
 {
 	struct fuse_inode *below = NULL;
+	struct fuse_backing *fb = NULL;
 
 	spin_lock(&fi->lock);
 	if (fi->backing)
 		below = fuse_backing_fuse_inode(fi);
+	/* Keeps the file system that @below is of, too */
 	if (below)
-		ihold(&below->inode);
+		fb = fuse_backing_get(fi->backing);
 	else if (fi->backing)
 		fuse_passthrough_attr_update(fi);
 	spin_unlock(&fi->lock);
@@ -125,7 +127,7 @@ static void fuse_passthrough_attr_look(struct fuse_inode *fi)
 		return;
 
 	fuse_passthrough_inval_mask(&below->inode);
-	iput(&below->inode);
+	fuse_backing_put(fb);
 
 	spin_lock(&fi->lock);
 	if (fi->backing)
@@ -151,54 +153,56 @@ u32 fuse_passthrough_inval_mask(struct inode *inode)
 }
 
 /**
- * fuse_passthrough_attr_resize() - the server has said that it truncated a file
+ * fuse_passthrough_attr_replied() - attributes were taken from a reply as they are
  * @fi: FUSE inode, in any mode
+ * @outdated: something may have changed them since the request was sent
  *
- * Writes and truncations of a passthrough file are not ordered by the FUSE
- * inode's lock, so that the size in a reply may be one that was.
+ * Writes to a passthrough file are not kept out by the FUSE inode's lock, so that
+ * the reply to a SETATTR, say, may have attributes that were.
  *
  * Context: fi->lock held
  */
-void fuse_passthrough_attr_resize(struct fuse_inode *fi)
+void fuse_passthrough_attr_replied(struct fuse_inode *fi, bool outdated)
 {
-	if (S_ISREG(fi->inode.i_mode) && fi->backing)
-		i_size_write(&fi->inode, i_size_read(fuse_backing_inode(fi)));
+	if (!S_ISREG(fi->inode.i_mode) || !fi->backing)
+		return;
+
+	i_size_write(&fi->inode, i_size_read(fuse_backing_inode(fi)));
+	if (outdated)
+		fuse_invalidate_attr_mask(&fi->inode,
+					  FUSE_STATX_MODSIZE | STATX_ATIME);
 }
 
 static noinline void fuse_passthrough_attr_grown(struct fuse_inode *fi,
-						 loff_t pos)
+						 loff_t end)
 {
 	struct inode *inode = &fi->inode;
 
 	/* A file that has been truncated since is not made longer again */
-	pos = min(pos, i_size_read(fuse_backing_inode(fi)));
-	if (pos > inode->i_size)
-		i_size_write(inode, pos);
+	end = min(end, i_size_read(fuse_backing_inode(fi)));
+	if (end > inode->i_size)
+		i_size_write(inode, end);
 }
 
 /**
  * fuse_passthrough_attr_written() - a write to the backing file has ended
  * @inode: FUSE inode in passthrough mode
- * @pos: end of what was written, in bytes
- * @written: bytes written, or an error
+ * @end: end of what was written, in bytes; 0 if it failed, half way perhaps
  *
  * Context: process context
  */
-void fuse_passthrough_attr_written(struct inode *inode, loff_t pos,
-				   ssize_t written)
+void fuse_passthrough_attr_written(struct inode *inode, loff_t end)
 {
-	struct fuse_conn *fc = get_fuse_conn(inode);
 	struct fuse_inode *fi = get_fuse_inode(inode);
 
-	/* Nothing but a look whether it would have to wait */
-	if (written == -EAGAIN)
-		return;
-
 	spin_lock(&fi->lock);
-	fi->attr_version = atomic64_inc_return(&fc->attr_version);
-	if (written > 0 && pos > inode->i_size)
-		fuse_passthrough_attr_grown(fi, pos);
+	fi->attr_version =
+		atomic64_inc_return(&get_fuse_conn(inode)->attr_version);
+	if (end > inode->i_size)
+		fuse_passthrough_attr_grown(fi, end);
 	spin_unlock(&fi->lock);
 
-	fuse_invalidate_attr_mask(inode, FUSE_STATX_MODSIZE);
+	/* What was invalid stays so until the reply to a request yet to come */
+	if (~READ_ONCE(fi->inval_mask) & FUSE_STATX_MODSIZE)
+		fuse_invalidate_attr_mask(inode, FUSE_STATX_MODSIZE);
 }

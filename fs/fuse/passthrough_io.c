@@ -21,6 +21,7 @@
 #include <linux/cred.h>
 #include <linux/fadvise.h>
 #include <linux/file.h>
+#include <linux/fsnotify.h>
 #include <linux/memfd.h>
 #include <linux/slab.h>
 #include <linux/splice.h>
@@ -114,7 +115,6 @@ static inline struct kiocb fuse_passthrough_iocb(struct kiocb *orig,
 		.ki_pos		= orig->ki_pos,
 		.ki_flags	= orig->ki_flags & FUSE_PASSTHROUGH_IOCB_FLAGS,
 		.ki_ioprio	= orig->ki_ioprio,
-		.ki_waitq	= orig->ki_waitq,
 	};
 }
 
@@ -166,13 +166,16 @@ static int fuse_passthrough_strip_mode(struct file *file,
 {
 	struct inode *inode = file_inode(file);
 	struct iattr attr = { .ia_valid = ATTR_MODE | ATTR_FORCE };
+	struct kstat stat;
 	int kill;
 	int err;
 
 	inode_lock(inode);
-	/* The mode may be stale */
-	fuse_invalidate_attr_mask(inode, STATX_MODE);
-	err = fuse_update_attributes(inode, file, STATX_MODE);
+	/*
+	 * The mode may be stale, and stays so if another write ends before the
+	 * reply is here: then that counts as outdated.
+	 */
+	err = fuse_do_getattr(inode, &stat, file);
 	if (err)
 		goto out_unlock;
 
@@ -180,7 +183,7 @@ static int fuse_passthrough_strip_mode(struct file *file,
 	if (!kill)
 		goto out_unlock;
 
-	attr.ia_mode = inode->i_mode;
+	attr.ia_mode = stat.mode;
 	if (kill & ATTR_KILL_SUID)
 		attr.ia_mode &= ~S_ISUID;
 	if (kill & ATTR_KILL_SGID)
@@ -232,6 +235,17 @@ static inline bool fuse_passthrough_start_write(struct super_block *sb,
 	return true;
 }
 
+/* A write to the backing file has returned @ret, and is now at @pos. */
+static inline void fuse_passthrough_written(struct file *file, loff_t pos,
+					    ssize_t ret)
+{
+	if (likely(ret > 0))
+		fuse_passthrough_attr_written(file_inode(file), pos);
+	/* Else it was nothing but a look whether it would have to wait */
+	else if (ret != -EAGAIN)
+		fuse_passthrough_attr_written(file_inode(file), 0);
+}
+
 /*
  * Undoes the submission's preparations. A write changed the inode even if it
  * failed half way, but its end is known only if it did not.
@@ -242,8 +256,8 @@ static void fuse_passthrough_aio_end(struct fuse_passthrough_aio *aio, long res)
 
 	if (aio->write) {
 		kiocb_end_write(&aio->iocb);
-		fuse_passthrough_attr_written(file_inode(orig_iocb->ki_filp),
-					      aio->iocb.ki_pos, res);
+		fuse_passthrough_written(orig_iocb->ki_filp, aio->iocb.ki_pos,
+					 res);
 	}
 	orig_iocb->ki_pos = aio->iocb.ki_pos;
 }
@@ -373,6 +387,8 @@ static ssize_t fuse_passthrough_read_sync(struct kiocb *orig_iocb,
 	struct kiocb iocb = fuse_passthrough_iocb(orig_iocb, backing_file);
 	ssize_t ret;
 
+	/* IOCB_WAITQ, which buffered reads alone may have */
+	iocb.ki_waitq = orig_iocb->ki_waitq;
 	ret = vfs_iocb_iter_read(backing_file, &iocb, to);
 	orig_iocb->ki_pos = iocb.ki_pos;
 
@@ -394,8 +410,7 @@ static ssize_t fuse_passthrough_write_sync(struct kiocb *orig_iocb,
 	ret = vfs_iocb_iter_write(backing_file, &iocb, from);
 	sb_end_write(backing_sb);
 	orig_iocb->ki_pos = iocb.ki_pos;
-	fuse_passthrough_attr_written(file_inode(orig_iocb->ki_filp),
-				      iocb.ki_pos, ret);
+	fuse_passthrough_written(orig_iocb->ki_filp, iocb.ki_pos, ret);
 
 	return ret;
 }
@@ -497,8 +512,8 @@ out_end:
  * @len: bytes wanted
  * @flags: SPLICE_F_*
  *
- * Unlike a read, this is neither seen by the fsnotify marks nor by the security
- * module's rules of the backing file, but by those of the FUSE file.
+ * Unlike a read, this is not seen by the security module's rules of the backing
+ * file, but by those of the FUSE file.
  *
  * Return: bytes spliced, -EIO if the inode is bad, -EINVAL if the backing file
  * cannot be spliced from or O_DIRECT was set that it does not support, -EPERM if
@@ -546,10 +561,10 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
  * one into the backing file, with that protection held.
  *
  * Context: freeze protection of the FUSE superblock held
- * Return: bytes spliced, -EIO if the inode is bad, -EINVAL if the backing file
- * cannot be spliced to or O_DIRECT was set that it does not support, -EPERM if
- * O_APPEND was taken off an append-only backing file, or the error of the backing
- * file, or of the server for stripping privileges
+ * Return: bytes spliced, -EIO if the inode is bad, -EINVAL if O_DIRECT was set
+ * that the backing file does not support, -EPERM if O_APPEND was taken off an
+ * append-only backing file, or the error of the backing file, or of the server for
+ * stripping privileges
  */
 ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 				      struct file *out, loff_t *ppos,
@@ -560,9 +575,6 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 	const struct cred *old_cred;
 	bool counted;
 	ssize_t ret;
-
-	if (!backing_file->f_op->splice_write)
-		return -EINVAL;
 
 	ret = fuse_passthrough_prepare(out, backing_file);
 	if (ret)
@@ -575,12 +587,19 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 
 	old_cred = override_creds_light(ff->backing_cred);
 	file_start_write(backing_file);
-	ret = backing_file->f_op->splice_write(pipe, backing_file, ppos, len,
-					       flags);
+	if (backing_file->f_op->splice_write)
+		ret = backing_file->f_op->splice_write(pipe, backing_file,
+						       ppos, len, flags);
+	else
+		ret = iter_file_splice_write(pipe, backing_file, ppos, len,
+					     flags);
 	file_end_write(backing_file);
 	revert_creds_light(old_cred);
 
-	fuse_passthrough_attr_written(file_inode(out), *ppos, ret);
+	/* The backing file's event has been made */
+	if (ret > 0)
+		fsnotify_modify(out);
+	fuse_passthrough_written(out, *ppos, ret);
 
 out_end:
 	if (counted)
@@ -593,7 +612,6 @@ static int fuse_passthrough_may_mmap(struct file *backing_file,
 				     struct vm_area_struct *vma)
 {
 	struct inode *inode = file_inode(backing_file);
-	int seals;
 
 	if (!backing_file->f_op->mmap)
 		return -ENODEV;
@@ -607,8 +625,7 @@ static int fuse_passthrough_may_mmap(struct file *backing_file,
 	if (IS_SWAPFILE(inode) && (vma->vm_flags & VM_WRITE))
 		return -ETXTBSY;
 
-	seals = memfd_fcntl(backing_file, F_GET_SEALS, 0);
-	if (seals > 0 && (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))) {
+	if (is_write_sealed(memfd_file_seals(backing_file))) {
 		if (vma->vm_flags & VM_WRITE)
 			return -EPERM;
 		/* Nor may it become writable later */
@@ -663,14 +680,16 @@ int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 }
 
 /**
- * fuse_passthrough_fadvise() - ->fadvise() of a file in passthrough mode
+ * fuse_passthrough_fadvise() - ->fadvise() where passthrough is, or may begin
  * @file: FUSE file
  * @offset: where the advice begins, in bytes
  * @len: for how many bytes it is, 0 for all that follow
  * @advice: POSIX_FADV_*
  *
- * readahead(2) comes here, too. A file that was opened for FOPEN_DIRECT_IO before
- * the mode began has no backing file, and must not fill the FUSE page cache.
+ * readahead(2) comes here, too. A file that was opened for FOPEN_DIRECT_IO has no
+ * backing file, perhaps, but must not fill the FUSE page cache. Its pages would be
+ * locked until the server answers, which may be the one that waits for them: when
+ * the last passthrough file is released the page cache is emptied.
  *
  * Return: 0, -EINVAL for unknown advice or a negative @len, or the backing file's
  * error

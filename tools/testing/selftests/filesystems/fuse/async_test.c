@@ -32,14 +32,6 @@
 #define OPS	16		/* that may be in flight */
 #define SIZE	(2 * OPS * PAGE)	/* of a file */
 
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
-}
-
 static int ring_register(struct ring *ring, unsigned int opcode, void *arg,
 			 unsigned int nr)
 {
@@ -290,20 +282,6 @@ static ssize_t run(struct queue *q, struct op op)
 
 /* What a file is like */
 
-static off_t size_of(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) ? -1 : st.st_size;
-}
-
-static mode_t mode_of(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) ? 0 : st.st_mode & 07777;
-}
-
 /* Size, times and blocks through the mount are those of the backing file */
 static bool same_attr(int fd, int backing_fd)
 {
@@ -353,9 +331,9 @@ static int drop_cache(int fd)
 /* Files are released late by other threads */
 static bool released(struct test_file *file, int n)
 {
-	double end = now() + 15;
+	double end = test_now() + 15;
 
-	while (test_releases(file) < n && now() < end)
+	while (test_releases(file) < n && test_now() < end)
 		usleep(10000);
 	return test_releases(file) == n;
 }
@@ -401,13 +379,6 @@ static bool files_setup(struct files *f)
 	return !test_setup(&f->env) && !test_start(&f->env);
 }
 
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
 static int open_local(struct files *f, const char *name, int flags)
 {
 	char path[PATH_MAX];
@@ -419,9 +390,9 @@ static int open_local(struct files *f, const char *name, int flags)
 /* Opens all three, or opens them anew with other flags */
 static bool files_open(struct files *f, int flags)
 {
-	close_fd(&f->fd);
-	close_fd(&f->backing_fd);
-	close_fd(&f->local_fd);
+	test_close(&f->fd);
+	test_close(&f->backing_fd);
+	test_close(&f->local_fd);
 	f->flags = flags;
 	f->fd = test_open(f->file, flags);
 	f->backing_fd = open_local(f, "file", flags);
@@ -442,9 +413,9 @@ static bool files_add(struct files *f)
 static void files_close(struct files *f)
 {
 	queue_exit(&f->q);
-	close_fd(&f->fd);
-	close_fd(&f->backing_fd);
-	close_fd(&f->local_fd);
+	test_close(&f->fd);
+	test_close(&f->backing_fd);
+	test_close(&f->local_fd);
 	test_teardown(&f->env);
 	munmap(f->data, SIZE);
 	munmap(f->new, SIZE);
@@ -567,7 +538,7 @@ static void *holder_main(void *arg)
 	else if (h->size >= 0)
 		h->res = ftruncate(h->fd, h->size);
 	else
-		h->res = size_of(h->fd);
+		h->res = test_size(h->fd);
 	return NULL;
 }
 
@@ -901,7 +872,7 @@ TEST_F(async, negative_offsets_are_einval)
 	/* -1 means something to io_uring */
 	EXPECT_EQ(-EINVAL, run(&f->q, read_op(f->fd, f->buf, PAGE, -PAGE)));
 	EXPECT_EQ(-EINVAL, run(&f->q, write_op(f->fd, f->new, PAGE, -PAGE)));
-	EXPECT_EQ(SIZE, size_of(f->fd));
+	EXPECT_EQ(SIZE, test_size(f->fd));
 }
 
 TEST_F(async, bad_buffers_are_efault)
@@ -945,8 +916,8 @@ TEST_F(async, the_file_size_limit_gives_a_short_write_and_efbig)
 					      SIZE + PAGE)));
 	limit.rlim_cur = RLIM_INFINITY;
 	ASSERT_EQ(0, setrlimit(RLIMIT_FSIZE, &limit));
-	EXPECT_EQ(SIZE + PAGE, size_of(f->fd));
-	EXPECT_EQ(SIZE + PAGE, size_of(f->backing_fd));
+	EXPECT_EQ(SIZE + PAGE, test_size(f->fd));
+	EXPECT_EQ(SIZE + PAGE, test_size(f->backing_fd));
 }
 
 /* A file on a tmpfs of 64 KiB. Its mount point goes to @dir */
@@ -982,8 +953,8 @@ TEST_F(async, a_full_file_system_gives_a_short_write_and_enospc)
 	EXPECT_LT(0, n);
 	EXPECT_GE(64 * 1024, n);
 	EXPECT_EQ(-ENOSPC, run(&f->q, write_op(fd, f->new, PAGE, n)));
-	EXPECT_EQ(n, size_of(fd));
-	EXPECT_EQ(n, size_of(file->fd));
+	EXPECT_EQ(n, test_size(fd));
+	EXPECT_EQ(n, test_size(file->fd));
 	EXPECT_EQ(0, close(fd));
 }
 
@@ -1004,7 +975,7 @@ TEST_F(async, fstat_sees_size_and_times_after_a_write)
 		/* From here on the blocks stay as they are */
 		ASSERT_EQ(0, fsync(f->file->fd));
 		EXPECT_TRUE(same_attr(f->fd, f->backing_fd));
-		EXPECT_LE(off + PAGE, size_of(f->fd));
+		EXPECT_LE(off + PAGE, test_size(f->fd));
 		ASSERT_EQ(0, fstat(f->fd, &st));
 		EXPECT_LT(1000, st.st_mtim.tv_sec);
 	}
@@ -1025,11 +996,11 @@ TEST_F(async, fstat_sees_at_least_the_end_of_each_completed_write)
 		for (i = 0; i < OPS; i++)
 			if (op[i].done && op[i].off + PAGE > end)
 				end = op[i].off + PAGE;
-		EXPECT_LE(end, size_of(f->fd));
+		EXPECT_LE(end, test_size(f->fd));
 	}
 	EXPECT_TRUE(all_whole(op, OPS));
-	EXPECT_EQ(SIZE + (2 * OPS - 1) * PAGE, size_of(f->fd));
-	EXPECT_EQ(SIZE + (2 * OPS - 1) * PAGE, size_of(f->backing_fd));
+	EXPECT_EQ(SIZE + (2 * OPS - 1) * PAGE, test_size(f->fd));
+	EXPECT_EQ(SIZE + (2 * OPS - 1) * PAGE, test_size(f->backing_fd));
 }
 
 struct truncation {
@@ -1067,21 +1038,21 @@ static bool race_with_truncation(struct files *f, struct truncation *t,
 	if (finish(&f->q))
 		return false;
 	pthread_barrier_wait(&t->barrier);
-	return all_whole(op, 4) && size_of(f->fd) == size_of(f->backing_fd) &&
-	       lseek(f->fd, 0, SEEK_END) == size_of(f->backing_fd);
+	return all_whole(op, 4) && test_size(f->fd) == test_size(f->backing_fd) &&
+	       lseek(f->fd, 0, SEEK_END) == test_size(f->backing_fd);
 }
 
 TEST_F(async, size_is_right_after_writes_raced_with_truncation)
 {
 	struct files *f = &self->f;
 	struct truncation t = { .fd = f->fd };
-	double end = now() + 1;
+	double end = test_now() + 1;
 	unsigned int i, wrong = 0;
 	pthread_t thread;
 
 	ASSERT_EQ(0, pthread_barrier_init(&t.barrier, NULL, 2));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, truncate_in_each_round, &t));
-	for (i = 0; i < 300 && now() < end; i++)
+	for (i = 0; i < 300 && test_now() < end; i++)
 		wrong += !race_with_truncation(f, &t, i);
 	t.stop = true;
 	pthread_barrier_wait(&t.barrier);
@@ -1108,11 +1079,11 @@ TEST_F(async, size_is_right_after_a_write_between_truncation_and_answer)
 	struct holder h = {};
 
 	ASSERT_TRUE(lock_fuse(f, &h, PAGE));
-	EXPECT_EQ(PAGE, size_of(f->backing_fd));
+	EXPECT_EQ(PAGE, test_size(f->backing_fd));
 	EXPECT_EQ(PAGE, write_in_hold(f, &h, SIZE));
 	EXPECT_EQ(0, h.res);
-	EXPECT_EQ(SIZE + PAGE, size_of(f->backing_fd));
-	EXPECT_EQ(SIZE + PAGE, size_of(f->fd));
+	EXPECT_EQ(SIZE + PAGE, test_size(f->backing_fd));
+	EXPECT_EQ(SIZE + PAGE, test_size(f->fd));
 	EXPECT_EQ(SIZE + PAGE, lseek(f->fd, 0, SEEK_END));
 }
 
@@ -1125,8 +1096,8 @@ TEST_F(async, size_is_right_after_a_write_between_stat_and_answer)
 	ASSERT_EQ(PAGE, run(&f->q, write_op(f->fd, f->new, PAGE, 0)));
 	ASSERT_TRUE(stat_slowly(f, &h));
 	EXPECT_EQ(PAGE, write_in_hold(f, &h, SIZE));
-	EXPECT_EQ(SIZE + PAGE, size_of(f->backing_fd));
-	EXPECT_EQ(SIZE + PAGE, size_of(f->fd));
+	EXPECT_EQ(SIZE + PAGE, test_size(f->backing_fd));
+	EXPECT_EQ(SIZE + PAGE, test_size(f->fd));
 	EXPECT_TRUE(same_attr(f->fd, f->backing_fd));
 }
 
@@ -1183,8 +1154,8 @@ TEST_F(async, o_append_writes_in_flight_are_all_appended)
 			SKIP(return, "the backing file system loses some, too");
 	}
 	EXPECT_EQ(0, lost);
-	EXPECT_EQ(SIZE + OPS * PAGE, size_of(f->fd));
-	EXPECT_EQ(SIZE + OPS * PAGE, size_of(f->backing_fd));
+	EXPECT_EQ(SIZE + OPS * PAGE, test_size(f->fd));
+	EXPECT_EQ(SIZE + OPS * PAGE, test_size(f->backing_fd));
 	EXPECT_TRUE(has(f, 0, f->data, SIZE));
 }
 
@@ -1200,7 +1171,7 @@ TEST_F(async, rwf_append_appends)
 	ASSERT_EQ(0, ftruncate(f->backing_fd, SIZE + 2 * PAGE));
 	/* FUSE does not know this end */
 	ASSERT_EQ(PAGE, run(&f->q, op));
-	EXPECT_EQ(SIZE + 3 * PAGE, size_of(f->fd));
+	EXPECT_EQ(SIZE + 3 * PAGE, test_size(f->fd));
 	EXPECT_TRUE(has(f, 0, f->data, SIZE));
 	EXPECT_TRUE(has(f, SIZE, f->new, PAGE));
 	EXPECT_TRUE(has(f, SIZE + 2 * PAGE, f->new, PAGE));
@@ -1275,10 +1246,10 @@ TEST_F(async, a_users_write_strips_setuid_and_setgid)
 	struct user_op user = { .f = f, .road = variant->road };
 
 	ASSERT_EQ(0, fchmod(f->fd, 06777));
-	ASSERT_EQ(06777u, mode_of(f->backing_fd));
+	ASSERT_EQ(06777, test_mode(f->backing_fd));
 	EXPECT_EQ(0, test_as_user(user_writes, &user));
-	EXPECT_EQ(0777u, mode_of(f->backing_fd));
-	EXPECT_EQ(0777u, mode_of(f->fd));
+	EXPECT_EQ(0777, test_mode(f->backing_fd));
+	EXPECT_EQ(0777, test_mode(f->fd));
 	EXPECT_TRUE(has(f, 0, f->new, PAGE));
 }
 
@@ -1290,7 +1261,7 @@ TEST_F(async, a_users_write_strips_setuid_that_only_the_backing_file_has)
 
 	ASSERT_EQ(0, fchmod(f->backing_fd, 04777));
 	ASSERT_EQ(0, test_as_user(user_writes, &user));
-	mode = mode_of(f->backing_fd);
+	mode = test_mode(f->backing_fd);
 	ASSERT_OR_XFAIL(return, &f->env, mode == 0777,
 			"leaves mode %#o after a user's write", mode);
 }
@@ -1301,8 +1272,8 @@ TEST_F(async, roots_write_keeps_setuid)
 
 	ASSERT_EQ(0, fchmod(f->fd, 06777));
 	EXPECT_EQ(PAGE, run(&f->q, write_op(f->fd, f->new, PAGE, 0)));
-	EXPECT_EQ(06777u, mode_of(f->backing_fd));
-	EXPECT_EQ(06777u, mode_of(f->fd));
+	EXPECT_EQ(06777, test_mode(f->backing_fd));
+	EXPECT_EQ(06777, test_mode(f->fd));
 }
 
 /* Ends before the operations do */
@@ -1346,7 +1317,7 @@ TEST_F(async, a_file_that_is_closed_with_operations_in_flight_ends_them)
 
 	ASSERT_EQ(0, drop_cache(f->backing_fd));
 	start_some(f, f->fd, op);
-	close_fd(&f->fd);
+	test_close(&f->fd);
 	ASSERT_EQ(0, finish(&f->q));
 	EXPECT_TRUE(all_whole(op, OPS));
 	EXPECT_EQ(0, memcmp(f->buf + 2 * PAGE, f->data + 2 * PAGE, 2 * PAGE));
@@ -1426,6 +1397,26 @@ static pid_t thaw_later(int fd)
 	_exit(0);
 }
 
+/*
+ * The outcome of a write that may not wait. file_modified_flags() refuses one that
+ * would have to write new times, so that a write that may wait comes before it, in
+ * the same tick of the clock if this is not interrupted for long.
+ */
+static ssize_t write_nowait(struct queue *q, struct op op)
+{
+	struct op waits = op;
+	int tries = 100;
+	ssize_t n;
+
+	waits.rwf &= ~RWF_NOWAIT;
+	do {
+		n = run(q, waits);
+		if (n == (ssize_t)op.len)
+			n = run(q, op);
+	} while (n == -EAGAIN && --tries);
+	return n;
+}
+
 /* A write that may not wait does not, for the backing file system to thaw */
 TEST_F(async, nowait_writes_to_a_frozen_file_system_are_eagain)
 {
@@ -1438,7 +1429,7 @@ TEST_F(async, nowait_writes_to_a_frozen_file_system_are_eagain)
 	if (!getenv("FUSE_TEST_DIR"))
 		SKIP(return, "FUSE_TEST_DIR is no file system for tests alone");
 	op.rwf = RWF_NOWAIT;
-	usual = run(&f->q, op);
+	usual = write_nowait(&f->q, op);
 	if (usual == -EOPNOTSUPP)
 		SKIP(return, "no such RWF_NOWAIT on the backing file system");
 
@@ -1456,7 +1447,7 @@ TEST_F(async, nowait_writes_to_a_frozen_file_system_are_eagain)
 	EXPECT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_EQ(pid, waitpid(pid, NULL, 0));
 	EXPECT_EQ(-EAGAIN, n);
-	EXPECT_EQ(usual, run(&f->q, op));
+	EXPECT_EQ(usual, write_nowait(&f->q, op));
 }
 
 TEST_F(async, a_killed_process_does_not_keep_the_backing_file_system_busy)
@@ -1473,7 +1464,7 @@ TEST_F(async, a_killed_process_does_not_keep_the_backing_file_system_busy)
 	EXPECT_TRUE(released(file, 1));
 	EXPECT_EQ(0, test_backing_close(fuse_server_dev(f->env.srv),
 					file->backing_id));
-	close_fd(&file->fd);
+	test_close(&file->fd);
 	EXPECT_EQ(0, test_umount(dir));
 }
 
@@ -1577,7 +1568,7 @@ TEST_F(uring, a_registered_file_stays_open_without_its_fd)
 
 	ASSERT_EQ(0, ring_register(&f->q.ring, IORING_REGISTER_FILES, &f->fd,
 				   1));
-	close_fd(&f->fd);
+	test_close(&f->fd);
 	op = write_op(0, f->new, PAGE, PAGE);
 	op.sqe_flags = IOSQE_FIXED_FILE;
 	ASSERT_EQ(PAGE, run(&f->q, op));
@@ -1675,11 +1666,11 @@ TEST_F(uring, a_users_worker_writes_for_the_user)
 	};
 
 	ASSERT_EQ(0, fchmod(f->fd, 04700));
-	ASSERT_EQ(04700u, mode_of(f->backing_fd));
+	ASSERT_EQ(04700, test_mode(f->backing_fd));
 	EXPECT_EQ(0, test_as_user(user_writes, &user));
 	EXPECT_TRUE(has(f, 0, f->new, PAGE));
-	EXPECT_EQ(0700u, mode_of(f->backing_fd));
-	EXPECT_EQ(0700u, mode_of(f->fd));
+	EXPECT_EQ(0700, test_mode(f->backing_fd));
+	EXPECT_EQ(0700, test_mode(f->fd));
 }
 
 /* Registers the credentials of TEST_UID. An id, or -1 with errno set */
@@ -1707,11 +1698,11 @@ TEST_F(uring, a_personality_is_the_one_who_writes)
 		op.personality = 0;
 		op.sqe_flags = i ? IOSQE_ASYNC : 0;
 		ASSERT_EQ(PAGE, run(&f->q, op));
-		EXPECT_EQ(04777u, mode_of(f->backing_fd));
+		EXPECT_EQ(04777, test_mode(f->backing_fd));
 		op.personality = id;
 		ASSERT_EQ(PAGE, run(&f->q, op));
-		EXPECT_EQ(0777u, mode_of(f->backing_fd));
-		EXPECT_EQ(0777u, mode_of(f->fd));
+		EXPECT_EQ(0777, test_mode(f->backing_fd));
+		EXPECT_EQ(0777, test_mode(f->fd));
 	}
 }
 
@@ -1950,7 +1941,7 @@ TEST_F(nowait, write_behind_the_end_is_as_locally)
 
 	op.rwf = RWF_NOWAIT | RWF_APPEND;
 	ASSERT_NOWAIT_AS_LOCALLY(return, f, be_written, op);
-	EXPECT_EQ(size_of(f->backing_fd), size_of(f->fd));
+	EXPECT_EQ(test_size(f->backing_fd), test_size(f->fd));
 }
 
 /* The server would have to be waited for. */
@@ -1971,12 +1962,12 @@ TEST_F(nowait, write_that_has_to_strip_setuid_is_eagain)
 	err = test_as_user(user_writes, &user);
 	ASSERT_OR_XFAIL(return, &f->env, err == EAGAIN, "says %s",
 			strerror(err));
-	EXPECT_EQ(04777u, mode_of(f->backing_fd));
+	EXPECT_EQ(04777, test_mode(f->backing_fd));
 	EXPECT_TRUE(has(f, 0, f->data, PAGE));
 
 	user.rwf = 0;
 	EXPECT_EQ(0, test_as_user(user_writes, &user));
-	EXPECT_EQ(0777u, mode_of(f->backing_fd));
+	EXPECT_EQ(0777, test_mode(f->backing_fd));
 }
 
 /* io_uring without a worker thread [B9] */
@@ -2062,14 +2053,23 @@ struct worker_needs {
 	int usual, n;
 };
 
+/*
+ * What ours needs more than the local file, it does each time. The backing file
+ * system may need a worker, too, if it is busy with something else.
+ */
 static struct worker_needs needs_workers(struct worker_case *c)
 {
+	struct worker_needs needs;
 	struct files *f = c->f;
+	int i;
 
-	return (struct worker_needs){
-		.usual = needs_worker(c, f->local_fd, f->local_fd),
-		.n = needs_worker(c, f->fd, f->backing_fd),
-	};
+	for (i = 0; i < 3; i++) {
+		needs.usual = needs_worker(c, f->local_fd, f->local_fd);
+		needs.n = needs_worker(c, f->fd, f->backing_fd);
+		if (needs.n <= needs.usual || needs.n >= 200)
+			break;
+	}
+	return needs;
 }
 
 /* @statement is as in SKIP() */
@@ -2283,7 +2283,7 @@ TEST_F(uring, a_ring_that_is_closed_with_a_waiting_operation_ends_it)
 	ASSERT_TRUE(lock_backing(f, &h));
 	start(&f->q, &op, 1);
 	queue_exit(&f->q);
-	close_fd(&f->fd);
+	test_close(&f->fd);
 	EXPECT_EQ(PAGE, end_hold(&h));
 	EXPECT_TRUE(released(f->file, 1));
 }

@@ -56,11 +56,6 @@ FIXTURE_TEARDOWN(attr)
 	test_teardown(&self->env);
 }
 
-static bool same_time(struct timespec a, struct timespec b)
-{
-	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
 /* Size, blocks and times through the mount are those of the backing file */
 static bool same_attr(const struct stat *st, int backing_fd)
 {
@@ -69,9 +64,9 @@ static bool same_attr(const struct stat *st, int backing_fd)
 	return !fstat(backing_fd, &backing) &&
 	       st->st_size == backing.st_size &&
 	       st->st_blocks == backing.st_blocks &&
-	       same_time(st->st_atim, backing.st_atim) &&
-	       same_time(st->st_mtim, backing.st_mtim) &&
-	       same_time(st->st_ctim, backing.st_ctim);
+	       test_same_time(st->st_atim, backing.st_atim) &&
+	       test_same_time(st->st_mtim, backing.st_mtim) &&
+	       test_same_time(st->st_ctim, backing.st_ctim);
 }
 
 TEST_F(attr, is_not_asked_for_if_nothing_has_changed)
@@ -94,7 +89,7 @@ TEST_F(attr, of_a_mapping_that_was_stored_to_is_new)
 	ASSERT_EQ(0, msync(self->map, SIZE, MS_SYNC));
 	ASSERT_EQ(0, fstat(self->fd, &st));
 	ASSERT_OR_XFAIL(return, &self->env,
-			!same_time(st.st_mtim, self->before.st_mtim),
+			!test_same_time(st.st_mtim, self->before.st_mtim),
 			"shows the old mtime after a store to a mapping");
 	EXPECT_TRUE(same_attr(&st, self->file->fd));
 }
@@ -109,7 +104,7 @@ TEST_F(attr, of_a_mapping_that_was_unmapped_is_new)
 	test_sync(&self->env);
 	ASSERT_EQ(0, stat(self->path, &st));
 	ASSERT_OR_XFAIL(return, &self->env,
-			!same_time(st.st_mtim, self->before.st_mtim),
+			!test_same_time(st.st_mtim, self->before.st_mtim),
 			"shows the old mtime after the last munmap");
 	EXPECT_TRUE(same_attr(&st, self->file->fd));
 }
@@ -166,7 +161,7 @@ TEST_F(attr, after_a_write_that_would_have_to_wait_is_not_asked_for)
 
 		ASSERT_EQ(0, fstat(self->fd, &st));
 		ASSERT_EQ(0, fstat(self->file->fd, &backing[1]));
-	} while (!same_time(backing[0].st_ctim, backing[1].st_ctim));
+	} while (!test_same_time(backing[0].st_ctim, backing[1].st_ctim));
 	EXPECT_EQ(before, test_count(&self->env, FUSE_GETATTR));
 	free(iov.iov_base);
 }
@@ -247,6 +242,50 @@ TEST_F(attr, is_right_after_writes_raced_with_truncation)
 	ASSERT_EQ(0, fstat(self->fd, &st));
 	EXPECT_TRUE(same_attr(&st, self->file->fd));
 	EXPECT_EQ(st.st_size, lseek(self->fd, 0, SEEK_END));
+}
+
+/* A write, and a look at its times, that neither needs the server */
+struct late {
+	struct test_file *file;
+	int fd;
+	bool good;
+};
+
+/* SETATTR is answered with what was before them */
+static bool answer_late(struct test_env *env, struct fuse_req *req)
+{
+	struct fuse_attr_out out = { .attr_valid = 3600 };
+	struct late *late = env->hook_priv;
+	struct statx stx;
+
+	if (req->in->opcode != FUSE_SETATTR)
+		return false;
+
+	env->hook = NULL;
+	late->good = !test_attr(late->file, &out.attr) &&
+		     pwrite(late->fd, "new", 3, 0) == 3 &&
+		     !statx(late->fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+			    STATX_BASIC_STATS, &stx);
+	fuse_reply(req, &out, sizeof(out));
+	return true;
+}
+
+TEST_F(attr, from_a_late_reply_to_setattr_is_not_kept)
+{
+	struct test_env *env = &self->env;
+	struct late late = { self->file, self->fd, false };
+	struct stat st;
+
+	if (test_on_mainline(env))
+		SKIP(return, "the write would ask the server, which makes it");
+
+	env->hook_priv = &late;
+	env->hook = answer_late;
+	ASSERT_EQ(0, fchmod(self->fd, 0600));
+	ASSERT_TRUE(late.good);
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	EXPECT_FALSE(test_same_time(st.st_mtim, self->before.st_mtim));
+	EXPECT_TRUE(same_attr(&st, self->file->fd));
 }
 
 TEST_HARNESS_MAIN

@@ -60,20 +60,6 @@ static bool complain(const char *what)
 	return false;
 }
 
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
-static off_t size_of(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) ? -1 : st.st_size;
-}
-
 /*
  * Without a journal, as a rule: there it is for the data only that something goes
  * wrong. The journal would be aborted, and the file system of no more use.
@@ -135,8 +121,8 @@ static bool disk_image(struct disk *d, const char *image, const char *features)
 	in = open(made, O_RDONLY | O_CLOEXEC);
 	out = open(image, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	done = copy_image(in, out);
-	close_fd(&in);
-	close_fd(&out);
+	test_close(&in);
+	test_close(&out);
 	return done || complain(image);
 }
 
@@ -214,14 +200,14 @@ static void disk_thaw(struct disk *d)
 {
 	if (d->frozen_fd >= 0)
 		ioctl(d->frozen_fd, FITHAW, 0);
-	close_fd(&d->frozen_fd);
+	test_close(&d->frozen_fd);
 }
 
 static void disk_teardown(struct disk *d)
 {
 	disk_thaw(d);
-	close_fd(&d->fd);
-	close_fd(&d->local_fd);
+	test_close(&d->fd);
+	test_close(&d->local_fd);
 	test_teardown(&d->env);
 	umount2(d->dir, MNT_DETACH);
 	umount2(d->below, MNT_DETACH);
@@ -528,8 +514,8 @@ FIXTURE_TEARDOWN(by)
 /* The FUSE file is as large as the backing file. */
 static bool has_size(struct disk *d, off_t size)
 {
-	off_t backing = size_of(d->backing_fd);
-	off_t fuse = size_of(d->fd);
+	off_t backing = test_size(d->backing_fd);
+	off_t fuse = test_size(d->fd);
 
 	if (backing == size && fuse == size)
 		return true;
@@ -580,7 +566,7 @@ static bool write_works(struct disk *d, const BY_VARIANT *variant, off_t off)
 		fprintf(stderr, "# write: %zd, must be %d\n", n, LEN);
 	return n == LEN && !fsync(d->fd) && !test_drop_cache(d->backing_fd) &&
 	       test_has(d->backing_fd, off, d->new, LEN) &&
-	       has_size(d, size_of(d->backing_fd));
+	       has_size(d, test_size(d->backing_fd));
 }
 
 TEST_F(by, to_a_full_file_system_is_enospc)
@@ -668,7 +654,7 @@ TEST_F(by, to_a_file_system_that_has_become_read_only_is_erofs)
 	err = sync_error(d->local_fd);
 	EXPECT_TRUE(same(err, sync_error(d->fd), "fsync"));
 	EXPECT_TRUE(n == -EROFS || err == EROFS);
-	EXPECT_TRUE(has_size(d, size_of(d->local_fd)));
+	EXPECT_TRUE(has_size(d, test_size(d->local_fd)));
 	EXPECT_EQ(LEN, get(variant, d->fd, d->buf, 0));
 	EXPECT_EQ(0, memcmp(d->buf, d->old, LEN));
 }
@@ -786,7 +772,7 @@ static bool disk_heed_quotas(struct disk *d, int flags)
 {
 	if (test_drop_cap(CAP_SYS_RESOURCE))
 		return complain("capset");
-	close_fd(&d->fd);
+	test_close(&d->fd);
 	if (test_back(d->file) < 0)
 		return complain("BACKING_OPEN");
 	d->fd = test_open(d->file, O_RDWR | flags);

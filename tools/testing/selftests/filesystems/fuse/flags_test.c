@@ -39,13 +39,6 @@ static int drop_flags(int fd, int flags)
 	return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~flags);
 }
 
-static off_t size_of(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) ? -1 : st.st_size;
-}
-
 /* Makes the access time one that the next read moves, if it may. */
 static int make_atime_old(int fd)
 {
@@ -250,12 +243,12 @@ TEST_F(flags, o_append_at_open_appends)
 	if (variant->way == SPLICE) {
 		EXPECT_EQ(-EINVAL, do_write(SPLICE, f->local_fd, f->new, 9, 0));
 		EXPECT_EQ(-EINVAL, do_write(SPLICE, f->fd, f->new, 9, 0));
-		EXPECT_EQ(SIZE, size_of(f->backing_fd));
+		EXPECT_EQ(SIZE, test_size(f->backing_fd));
 		return;
 	}
 	ASSERT_EQ(100, do_write(variant->way, f->fd, f->new, 100, 0));
-	EXPECT_EQ(SIZE + 100, size_of(f->backing_fd));
-	EXPECT_EQ(SIZE + 100, size_of(f->fd));
+	EXPECT_EQ(SIZE + 100, test_size(f->backing_fd));
+	EXPECT_EQ(SIZE + 100, test_size(f->fd));
 	EXPECT_TRUE(test_has(f->backing_fd, 0, f->data, SIZE));
 	EXPECT_TRUE(test_has(f->backing_fd, SIZE, f->new, 100));
 }
@@ -269,11 +262,11 @@ TEST_F(flags, o_append_set_by_fcntl_appends)
 	ASSERT_EQ(0, add_flags(f->fd, O_APPEND));
 	if (variant->way == SPLICE) {
 		EXPECT_EQ(-EINVAL, do_write(SPLICE, f->fd, f->new, 9, 0));
-		EXPECT_EQ(SIZE, size_of(f->backing_fd));
+		EXPECT_EQ(SIZE, test_size(f->backing_fd));
 		return;
 	}
 	ASSERT_EQ(100, do_write(variant->way, f->fd, f->new, 100, 0));
-	EXPECT_EQ(SIZE + 100, size_of(f->backing_fd));
+	EXPECT_EQ(SIZE + 100, test_size(f->backing_fd));
 	EXPECT_TRUE(test_has(f->backing_fd, 0, f->data, SIZE));
 	EXPECT_TRUE(test_has(f->backing_fd, SIZE, f->new, 100));
 }
@@ -287,7 +280,7 @@ TEST_F(flags, o_append_cleared_by_fcntl_does_not_append)
 	ASSERT_EQ(0, drop_flags(f->fd, O_APPEND));
 	n = do_write(variant->way, f->fd, f->new, 100, 50);
 	ASSERT_EQ(100, n);
-	ASSERT_OR_XFAIL(return, &f->env, size_of(f->backing_fd) == SIZE,
+	ASSERT_OR_XFAIL(return, &f->env, test_size(f->backing_fd) == SIZE,
 			"appends after O_APPEND was cleared");
 	EXPECT_TRUE(test_has(f->backing_fd, 0, f->data, 50));
 	EXPECT_TRUE(test_has(f->backing_fd, 50, f->new, 100));
@@ -311,13 +304,13 @@ TEST_F(flags, o_append_set_and_cleared_acts_on_the_next_write)
 					     10));
 			size += 10;
 		}
-		ASSERT_EQ(size, size_of(f->backing_fd));
+		ASSERT_EQ(size, test_size(f->backing_fd));
 
 		ASSERT_EQ(0, drop_flags(f->fd, O_APPEND));
 		ASSERT_EQ(10, do_write(variant->way, f->fd, f->new + i, 10,
 				       20 * i));
 		EXPECT_TRUE(test_has(f->backing_fd, 20 * i, f->new + i, 10));
-		ASSERT_EQ(size, size_of(f->backing_fd));
+		ASSERT_EQ(size, test_size(f->backing_fd));
 	}
 }
 
@@ -338,14 +331,14 @@ TEST_F(flags, o_append_of_one_open_leaves_the_other_alone)
 	ASSERT_LE(0, append);
 	ASSERT_EQ(0, add_flags(append, O_APPEND));
 	ASSERT_EQ(100, do_write(variant->way, f->fd, f->new, 100, 0));
-	EXPECT_EQ(SIZE, size_of(f->backing_fd));
+	EXPECT_EQ(SIZE, test_size(f->backing_fd));
 	EXPECT_TRUE(test_has(f->backing_fd, 0, f->new, 100));
 	EXPECT_EQ(variant->way == SPLICE ? -EINVAL : 9,
 		  do_write(variant->way, append, f->new, 9, 0));
 	ASSERT_EQ(100, do_write(variant->way, f->fd, f->new, 100, 200));
 	EXPECT_TRUE(test_has(f->backing_fd, 200, f->new, 100));
 	EXPECT_EQ(SIZE + (variant->way == SPLICE ? 0 : 9),
-		  size_of(f->backing_fd));
+		  test_size(f->backing_fd));
 	EXPECT_EQ(0, close(append));
 }
 
@@ -537,8 +530,8 @@ TEST_F(flags, o_direct_extends_the_file)
 	ASSERT_EQ(0, add_flags(f->fd, O_DIRECT));
 	ASSERT_EQ(2 * PAGE, do_write(variant->way, f->fd, f->new, 2 * PAGE,
 				     SIZE - PAGE));
-	EXPECT_EQ(SIZE + PAGE, size_of(f->fd));
-	EXPECT_EQ(SIZE + PAGE, size_of(f->backing_fd));
+	EXPECT_EQ(SIZE + PAGE, test_size(f->fd));
+	EXPECT_EQ(SIZE + PAGE, test_size(f->backing_fd));
 	EXPECT_TRUE(test_has(f->backing_fd, SIZE - PAGE, f->new, 2 * PAGE));
 }
 
@@ -554,7 +547,7 @@ TEST_F(flags, o_direct_and_o_append_set_by_fcntl_go_together)
 		return;
 	}
 	ASSERT_EQ(PAGE, do_write(variant->way, f->fd, f->new, PAGE, 0));
-	EXPECT_EQ(SIZE + PAGE, size_of(f->fd));
+	EXPECT_EQ(SIZE + PAGE, test_size(f->fd));
 	EXPECT_TRUE(test_has(f->backing_fd, 0, f->data, SIZE));
 	EXPECT_TRUE(test_has(f->backing_fd, SIZE, f->new, PAGE));
 }
@@ -935,7 +928,7 @@ TEST_F(file, f_setfl_of_the_servers_fd_leaves_opens_alone)
 
 	ASSERT_EQ(0, add_flags(f->backing_fd, O_APPEND));
 	ASSERT_EQ(10, pwrite(f->fd, f->new, 10, 0));
-	EXPECT_EQ(SIZE, size_of(f->fd));
+	EXPECT_EQ(SIZE, test_size(f->fd));
 	EXPECT_TRUE(test_has(f->backing_fd, 0, f->new, 10));
 }
 
@@ -947,7 +940,7 @@ TEST_F(file, f_setfl_holds_for_duplicates_of_the_fd)
 	ASSERT_LE(0, copy);
 	ASSERT_EQ(0, add_flags(copy, O_APPEND));
 	ASSERT_EQ(10, pwrite(f->fd, f->new, 10, 0));
-	EXPECT_EQ(SIZE + 10, size_of(f->fd));
+	EXPECT_EQ(SIZE + 10, test_size(f->fd));
 	EXPECT_EQ(0, close(copy));
 }
 
@@ -961,7 +954,7 @@ TEST_F(file, sendfile_heeds_o_append_as_on_a_local_file)
 	EXPECT_EQ(EINVAL, errno);
 	ASSERT_EQ(0, drop_flags(f->fd, O_APPEND));
 	EXPECT_EQ(10, sendfile(f->fd, f->local_fd, &off, 10));
-	EXPECT_EQ(SIZE, size_of(f->backing_fd));
+	EXPECT_EQ(SIZE, test_size(f->backing_fd));
 }
 
 TEST_F(file, sendfile_heeds_o_noatime)

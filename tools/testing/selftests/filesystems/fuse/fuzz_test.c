@@ -691,6 +691,11 @@ static void spoil(struct world *w, uint64_t node)
 		w->conn.fuzzy = true;
 }
 
+static bool is_known(const struct conn *conn, uint64_t node)
+{
+	return !conn->fuzzy && node < NODES && !conn->spoiled[node];
+}
+
 /* The mode of an inode. False if it is not known */
 static bool mode_of(struct world *w, uint64_t node, struct live *mode)
 {
@@ -698,7 +703,7 @@ static bool mode_of(struct world *w, uint64_t node, struct live *mode)
 	size_t i;
 
 	*mode = (struct live) { .mode = NEUTRAL };
-	if (conn->fuzzy || node >= NODES || conn->spoiled[node])
+	if (!is_known(conn, node))
 		return false;
 	for (i = 0; i < ARRAY_SIZE(conn->live); i++) {
 		const struct live *live = &conn->live[i];
@@ -830,6 +835,10 @@ static void judge_reply(struct world *w, const struct request *r,
 	v->certain = reply_must_fail(w, out);
 	if (v->certain || (sure && bad))
 		v->open = MUST_FAIL;
+	/* A new file, which is not the user's own, as the kernel finds out now */
+	else if (r->opcode == FUSE_TMPFILE && r->client == USER_CLIENT &&
+		 (flags & O_NOATIME))
+		return;
 	else if (sure && (v->live.mode != PASSTHROUGH ||
 			  (w->kind[v->live.kind].sure && !(flags & O_DIRECT))))
 		v->open = MUST_WORK;
@@ -878,7 +887,8 @@ static const int * const call_errors[CALLS] = {
 	[LOAD] = (const int []) { EFAULT, 0 },
 	[STORE] = (const int []) { EFAULT, 0 },
 	[MSYNC] = (const int []) { ENOMEM, ENOSPC, EFBIG, 0 },
-	[MADVISE] = (const int []) { ENOMEM, EAGAIN, EFAULT, 0 },
+	/* MADV_REMOVE is a fallocate() */
+	[MADVISE] = (const int []) { ENOMEM, EAGAIN, EFAULT, EFBIG, ENOSPC, 0 },
 	[TRUNCATE] = (const int []) { EFBIG, ETXTBSY, 0 },
 	[FTRUNCATE] = (const int []) { EFBIG, ETXTBSY, 0 },
 	[FALLOCATE] = (const int []) { EFBIG, ENOSPC, ENODEV, ESPIPE, ETXTBSY,
@@ -952,14 +962,17 @@ static void settle_mmap(struct world *w, int self, const struct call *c,
 		live->mode = CACHED;
 }
 
-/* Reads of a backing file that is there need nobody */
+/*
+ * Reads of a backing file that is there need nobody, unless the inode has become a
+ * bad one, by attributes of a file of another type
+ */
 static bool reads_backing(struct world *w, int self, const struct call *c)
 {
 	const struct live *live = live_of(w, self, c->slot);
 
 	return (c->type == READ || c->type == READ_NOWAIT) && live &&
 	       live->sure && live->mode == PASSTHROUGH && !live->direct &&
-	       w->kind[live->kind].sure;
+	       w->kind[live->kind].sure && is_known(&w->conn, live->node);
 }
 
 static bool check_errno(struct world *w, int self, const struct call *c,
@@ -3212,18 +3225,10 @@ static int open_fds(void)
 	return n;
 }
 
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
-}
-
 TEST_F_TIMEOUT(fuzz, input_does_no_harm, TEST_SECONDS)
 {
 	struct world *w = self->w;
-	double start = now();
+	double start = test_now();
 	int fds = open_fds(), rounds = 0;
 
 	/* Half of the rounds on one CPU, where there is less to wait for */
@@ -3232,7 +3237,7 @@ TEST_F_TIMEOUT(fuzz, input_does_no_harm, TEST_SECONDS)
 		rounds++;
 	fprintf(stderr,
 		"# %ld inputs in %.1f seconds, %d rounds: %ld ioctls, %ld replies, %ld calls, %ld others\n",
-		w->number, now() - start, rounds, w->count[COUNT_IOCTL],
+		w->number, test_now() - start, rounds, w->count[COUNT_IOCTL],
 		w->count[COUNT_REPLY], w->count[COUNT_CALL],
 		w->count[COUNT_OTHER]);
 	ASSERT_FALSE(w->failed);

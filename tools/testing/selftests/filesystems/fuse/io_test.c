@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -56,25 +57,6 @@ FIXTURE_TEARDOWN(io)
 	test_teardown(&self->env);
 	free(self->data);
 	free(self->buf);
-}
-
-/* What is in the backing file at @off is @data */
-static bool backing_has(int fd, off_t off, const void *data, size_t len)
-{
-	char *buf = malloc(len);
-	bool same;
-
-	same = pread(fd, buf, len, off) == (ssize_t)len &&
-	       !memcmp(buf, data, len);
-	free(buf);
-	return same;
-}
-
-static off_t size_of(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) ? -1 : st.st_size;
 }
 
 TEST_F(io, read_gets_the_backing_file)
@@ -146,16 +128,16 @@ TEST_F(io, write_reaches_the_backing_file)
 {
 	ASSERT_EQ(5000, write(self->fd, self->data + 77, 5000));
 	EXPECT_EQ(5000, lseek(self->fd, 0, SEEK_CUR));
-	EXPECT_TRUE(backing_has(self->backing_fd, 0, self->data + 77, 5000));
-	EXPECT_TRUE(backing_has(self->backing_fd, 5000, self->data + 5000,
-				SIZE - 5000));
+	EXPECT_TRUE(test_has(self->backing_fd, 0, self->data + 77, 5000));
+	EXPECT_TRUE(test_has(self->backing_fd, 5000, self->data + 5000,
+			     SIZE - 5000));
 }
 
 TEST_F(io, pwrite_leaves_the_position)
 {
 	ASSERT_EQ(5000, pwrite(self->fd, self->data + 77, 5000, 3000));
 	EXPECT_EQ(0, lseek(self->fd, 0, SEEK_CUR));
-	EXPECT_TRUE(backing_has(self->backing_fd, 3000, self->data + 77, 5000));
+	EXPECT_TRUE(test_has(self->backing_fd, 3000, self->data + 77, 5000));
 }
 
 TEST_F(io, writev_drains_every_buffer)
@@ -166,7 +148,7 @@ TEST_F(io, writev_drains_every_buffer)
 	};
 
 	ASSERT_EQ(4130, writev(self->fd, iov, 3));
-	EXPECT_TRUE(backing_has(self->backing_fd, 0, self->data + 9, 4130));
+	EXPECT_TRUE(test_has(self->backing_fd, 0, self->data + 9, 4130));
 }
 
 TEST_F(io, pwritev2_writes_at_a_position_and_at_the_current_one)
@@ -175,10 +157,10 @@ TEST_F(io, pwritev2_writes_at_a_position_and_at_the_current_one)
 
 	ASSERT_EQ(77, pwritev2(self->fd, &iov, 1, 4000, 0));
 	EXPECT_EQ(0, lseek(self->fd, 0, SEEK_CUR));
-	EXPECT_TRUE(backing_has(self->backing_fd, 4000, self->data + 9, 77));
+	EXPECT_TRUE(test_has(self->backing_fd, 4000, self->data + 9, 77));
 	ASSERT_EQ(77, pwritev2(self->fd, &iov, 1, -1, 0));
 	EXPECT_EQ(77, lseek(self->fd, 0, SEEK_CUR));
-	EXPECT_TRUE(backing_has(self->backing_fd, 0, self->data + 9, 77));
+	EXPECT_TRUE(test_has(self->backing_fd, 0, self->data + 9, 77));
 }
 
 TEST_F(io, pwritev2_appends_with_rwf_append)
@@ -188,8 +170,8 @@ TEST_F(io, pwritev2_appends_with_rwf_append)
 	if (!test_has_rwf_append(&self->env))
 		SKIP(return, "no RWF_APPEND on the backing file system");
 	ASSERT_EQ(77, pwritev2(self->fd, &iov, 1, 0, RWF_APPEND));
-	EXPECT_EQ(SIZE + 77, size_of(self->backing_fd));
-	EXPECT_TRUE(backing_has(self->backing_fd, SIZE, self->data + 9, 77));
+	EXPECT_EQ(SIZE + 77, test_size(self->backing_fd));
+	EXPECT_TRUE(test_has(self->backing_fd, SIZE, self->data + 9, 77));
 }
 
 TEST_F(io, pwritev2_writes_synchronously_with_rwf_dsync)
@@ -197,7 +179,7 @@ TEST_F(io, pwritev2_writes_synchronously_with_rwf_dsync)
 	struct iovec iov = { self->data + 9, 77 };
 
 	ASSERT_EQ(77, pwritev2(self->fd, &iov, 1, 0, RWF_DSYNC));
-	EXPECT_TRUE(backing_has(self->backing_fd, 0, self->data + 9, 77));
+	EXPECT_TRUE(test_has(self->backing_fd, 0, self->data + 9, 77));
 }
 
 TEST_F(io, o_append_writes_go_to_the_end_of_the_backing_file)
@@ -206,14 +188,14 @@ TEST_F(io, o_append_writes_go_to_the_end_of_the_backing_file)
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(100, write(fd, self->data, 100));
-	EXPECT_TRUE(backing_has(self->backing_fd, SIZE, self->data, 100));
+	EXPECT_TRUE(test_has(self->backing_fd, SIZE, self->data, 100));
 	/* FUSE does not know this end */
 	ASSERT_EQ(50, pwrite(self->backing_fd, self->data, 50, SIZE + 100));
 	ASSERT_EQ(100, write(fd, self->data + 7, 100));
 	EXPECT_EQ(SIZE + 250, lseek(fd, 0, SEEK_CUR));
-	EXPECT_EQ(SIZE + 250, size_of(self->backing_fd));
-	EXPECT_TRUE(backing_has(self->backing_fd, SIZE + 150, self->data + 7,
-				100));
+	EXPECT_EQ(SIZE + 250, test_size(self->backing_fd));
+	EXPECT_TRUE(test_has(self->backing_fd, SIZE + 150, self->data + 7,
+			     100));
 	EXPECT_EQ(0, close(fd));
 }
 
@@ -221,10 +203,10 @@ TEST_F(io, large_writes_and_reads_are_whole)
 {
 	test_pattern(self->data, LARGE, 2);
 	ASSERT_EQ(LARGE, pwrite(self->fd, self->data, LARGE, 1));
-	EXPECT_TRUE(backing_has(self->backing_fd, 1, self->data, LARGE));
+	EXPECT_TRUE(test_has(self->backing_fd, 1, self->data, LARGE));
 	ASSERT_EQ(LARGE, pread(self->fd, self->buf, LARGE, 1));
 	EXPECT_EQ(0, memcmp(self->buf, self->data, LARGE));
-	EXPECT_EQ(LARGE + 1, size_of(self->fd));
+	EXPECT_EQ(LARGE + 1, test_size(self->fd));
 }
 
 TEST_F(io, nothing_is_written_and_read_as_locally)
@@ -244,8 +226,8 @@ TEST_F(io, holes_read_as_zeros)
 	ASSERT_EQ(10, pwrite(self->fd, self->data, 10, end));
 	ASSERT_EQ(4096, pread(self->fd, self->buf, 4096, end / 2));
 	EXPECT_EQ(0, memcmp(self->buf, zeros, 4096));
-	EXPECT_EQ(end + 10, size_of(self->fd));
-	EXPECT_EQ(end + 10, size_of(self->backing_fd));
+	EXPECT_EQ(end + 10, test_size(self->fd));
+	EXPECT_EQ(end + 10, test_size(self->backing_fd));
 }
 
 TEST_F(io, offsets_beyond_4_gib_work)
@@ -256,19 +238,19 @@ TEST_F(io, offsets_beyond_4_gib_work)
 	if (n < 0 && errno == EFBIG)
 		SKIP(return, "no large files on the backing file system");
 	ASSERT_EQ(10, n);
-	EXPECT_TRUE(backing_has(self->backing_fd, far, self->data, 10));
+	EXPECT_TRUE(test_has(self->backing_fd, far, self->data, 10));
 	ASSERT_EQ(10, pread(self->fd, self->buf, 10, far));
 	EXPECT_EQ(0, memcmp(self->buf, self->data, 10));
-	EXPECT_EQ(far + 10, size_of(self->fd));
+	EXPECT_EQ(far + 10, test_size(self->fd));
 }
 
 TEST_F(io, fstat_sees_the_size_after_each_write)
 {
-	EXPECT_EQ(SIZE, size_of(self->fd));
+	EXPECT_EQ(SIZE, test_size(self->fd));
 	ASSERT_EQ(10, pwrite(self->fd, self->data, 10, SIZE - 5));
-	EXPECT_EQ(SIZE + 5, size_of(self->fd));
+	EXPECT_EQ(SIZE + 5, test_size(self->fd));
 	ASSERT_EQ(10, pwrite(self->fd, self->data, 10, 0));
-	EXPECT_EQ(SIZE + 5, size_of(self->fd));
+	EXPECT_EQ(SIZE + 5, test_size(self->fd));
 	EXPECT_EQ(SIZE + 5, lseek(self->fd, 0, SEEK_END));
 }
 
@@ -295,12 +277,12 @@ TEST_F(io, ftruncate_goes_through_the_server_and_is_coherent)
 {
 	ASSERT_EQ(0, ftruncate(self->fd, 100));
 	EXPECT_EQ(1, test_count(&self->env, FUSE_SETATTR));
-	EXPECT_EQ(100, size_of(self->backing_fd));
+	EXPECT_EQ(100, test_size(self->backing_fd));
 	EXPECT_EQ(100, pread(self->fd, self->buf, LARGE, 0));
 	ASSERT_EQ(0, ftruncate(self->fd, 200));
 	EXPECT_EQ(200, pread(self->fd, self->buf, LARGE, 0));
 	EXPECT_EQ(0, self->buf[150]);
-	EXPECT_EQ(200, size_of(self->fd));
+	EXPECT_EQ(200, test_size(self->fd));
 }
 
 TEST_F(io, two_files_see_each_others_writes)
@@ -311,7 +293,7 @@ TEST_F(io, two_files_see_each_others_writes)
 	ASSERT_EQ(100, pwrite(self->fd, self->data + 1, 100, SIZE));
 	ASSERT_EQ(100, pread(other, self->buf, LARGE, SIZE));
 	EXPECT_EQ(0, memcmp(self->buf, self->data + 1, 100));
-	EXPECT_EQ(SIZE + 100, size_of(other));
+	EXPECT_EQ(SIZE + 100, test_size(other));
 	ASSERT_EQ(100, pwrite(other, self->data + 2, 100, 0));
 	ASSERT_EQ(100, pread(self->fd, self->buf, 100, 0));
 	EXPECT_EQ(0, memcmp(self->buf, self->data + 2, 100));
@@ -455,7 +437,7 @@ TEST_F(io, bad_buffers_are_efault)
 	EXPECT_EQ(EFAULT, errno);
 	EXPECT_EQ(-1, pwrite(self->fd, nowhere, 100, 0));
 	EXPECT_EQ(EFAULT, errno);
-	EXPECT_EQ(SIZE, size_of(self->backing_fd));
+	EXPECT_EQ(SIZE, test_size(self->backing_fd));
 }
 
 TEST_F(io, negative_offsets_are_einval)
@@ -489,8 +471,8 @@ TEST_F(io, a_full_file_system_gives_a_short_write_and_enospc)
 	EXPECT_GE(64 * 1024, n);
 	EXPECT_EQ(-1, write(fd, self->data, 4096));
 	EXPECT_EQ(ENOSPC, errno);
-	EXPECT_EQ(n, size_of(fd));
-	EXPECT_EQ(n, size_of(file->fd));
+	EXPECT_EQ(n, test_size(fd));
+	EXPECT_EQ(n, test_size(file->fd));
 	EXPECT_EQ(0, close(fd));
 }
 
@@ -505,8 +487,8 @@ TEST_F(io, the_file_size_limit_gives_a_short_write_and_efbig)
 	EXPECT_EQ(EFBIG, errno);
 	limit.rlim_cur = RLIM_INFINITY;
 	ASSERT_EQ(0, setrlimit(RLIMIT_FSIZE, &limit));
-	EXPECT_EQ(SIZE + 50, size_of(self->backing_fd));
-	EXPECT_EQ(SIZE + 50, size_of(self->fd));
+	EXPECT_EQ(SIZE + 50, test_size(self->backing_fd));
+	EXPECT_EQ(SIZE + 50, test_size(self->fd));
 }
 
 TEST_F(io, the_file_size_limit_sends_sigxfsz)
@@ -576,7 +558,109 @@ TEST_F(io, the_backing_file_is_used_with_the_servers_credentials)
 	ASSERT_EQ(EACCES, test_as_user(user_opens_the_backing_file, &io));
 	EXPECT_EQ(0, test_as_user(user_reads, &io));
 	EXPECT_EQ(0, test_as_user(user_writes, &io));
-	EXPECT_TRUE(backing_has(self->backing_fd, 0, self->data, 100));
+	EXPECT_TRUE(test_has(self->backing_fd, 0, self->data, 100));
+}
+
+static bool answer_as_a_directory(struct test_env *env, struct fuse_req *req)
+{
+	struct fuse_attr_out out = { .attr.mode = S_IFDIR | 0755 };
+
+	if (req->in->opcode != FUSE_GETATTR)
+		return false;
+	fuse_reply(req, &out, sizeof(out));
+	return true;
+}
+
+TEST_F(io, of_an_inode_that_became_another_type_fails)
+{
+	struct statx stx;
+
+	self->env.hook = answer_as_a_directory;
+	ASSERT_EQ(-1, statx(self->fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
+			    STATX_BASIC_STATS, &stx));
+	ASSERT_EQ(EIO, errno);
+	EXPECT_EQ(-1, pread(self->fd, self->buf, 1, 0));
+	EXPECT_EQ(EIO, errno);
+	EXPECT_EQ(-1, pwrite(self->fd, self->data, 1, 0));
+	EXPECT_EQ(EIO, errno);
+}
+
+/* Those who watch either file see what is done to it. */
+
+static int watch(const char *path, uint32_t events)
+{
+	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+
+	if (fd >= 0 && inotify_add_watch(fd, path, events) < 0)
+		test_close(&fd);
+	return fd;
+}
+
+/* The events so far */
+static uint32_t seen(int fd)
+{
+	struct inotify_event event;
+	uint32_t mask = 0;
+
+	/* Of a file there is no name to follow */
+	while (read(fd, &event, sizeof(event)) == sizeof(event))
+		mask |= event.mask;
+	return mask;
+}
+
+TEST_F(io, write_and_splice_are_seen_by_watchers_of_both_files)
+{
+	static const enum way ways[] = { PLAIN, VECTORED, SPLICE };
+	char path[PATH_MAX], backing[PATH_MAX];
+	uint32_t user_saw, backing_saw, usual;
+	int user_watch, backing_watch;
+	size_t i;
+
+	user_watch = watch(test_path(self->file, path), IN_MODIFY);
+	backing_watch = watch(test_backing_path(self->file, backing), IN_MODIFY);
+	ASSERT_LE(0, user_watch);
+	ASSERT_LE(0, backing_watch);
+	for (i = 0; i < ARRAY_SIZE(ways); i++) {
+		/* overlayfs makes no event for splice() itself */
+		ASSERT_EQ(100, do_write(ways[i], self->backing_fd, self->data,
+					100, 0));
+		usual = seen(backing_watch);
+		ASSERT_EQ(100, do_write(ways[i], self->fd, self->data, 100, 0));
+		user_saw = seen(user_watch);
+		backing_saw = seen(backing_watch);
+		ASSERT_OR_XFAIL(return, &self->env,
+				user_saw && backing_saw == usual,
+				"makes no event for %s, by way %zu",
+				user_saw ? "the backing file" : "the FUSE file",
+				i);
+	}
+	close(user_watch);
+	close(backing_watch);
+}
+
+TEST_F(io, open_and_close_are_seen_by_watchers_of_both_files)
+{
+	const uint32_t both = IN_OPEN | IN_CLOSE_NOWRITE;
+	char path[PATH_MAX], backing[PATH_MAX];
+	uint32_t backing_saw;
+	int user_watch, backing_watch;
+	int fd;
+
+	user_watch = watch(test_path(self->file, path), both);
+	backing_watch = watch(test_backing_path(self->file, backing), both);
+	ASSERT_LE(0, user_watch);
+	ASSERT_LE(0, backing_watch);
+	fd = test_open(self->file, O_RDONLY);
+	ASSERT_LE(0, fd);
+	close(fd);
+	/* The server has got the RELEASE */
+	ASSERT_TRUE(test_sync(&self->env) == 0);
+	EXPECT_EQ(both, seen(user_watch));
+	backing_saw = seen(backing_watch);
+	ASSERT_OR_XFAIL(return, &self->env, backing_saw == both,
+			"makes events %#x for the backing file", backing_saw);
+	close(user_watch);
+	close(backing_watch);
 }
 
 TEST_HARNESS_MAIN

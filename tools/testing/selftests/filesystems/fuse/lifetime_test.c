@@ -20,14 +20,6 @@
 #define RACE_ROUNDS	500
 #define RACE_SECONDS	3
 
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
-}
-
 /*
  * A file on a file system of its own, which can be unmounted if and only if
  * nothing uses it any more.
@@ -345,12 +337,12 @@ static void *change_ids(void *arg)
 TEST_F(lifetime, opens_race_with_the_closing_of_ids)
 {
 	struct race race = { .file = self->file, .dev = self->dev };
-	double end = now() + RACE_SECONDS;
+	double end = test_now() + RACE_SECONDS;
 	int i, good = 0, bad = 0;
 	pthread_t thread;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, change_ids, &race));
-	for (i = 0; i < RACE_ROUNDS && now() < end; i++) {
+	for (i = 0; i < RACE_ROUNDS && test_now() < end; i++) {
 		int fd = test_open(self->file, O_RDWR);
 
 		if (fd < 0) {
@@ -393,7 +385,7 @@ static void *open_and_close(void *arg)
 TEST_F(lifetime, opens_race_with_the_abort)
 {
 	struct race race = { .file = self->file, .dev = self->dev };
-	double end = now() + RACE_SECONDS;
+	double end = test_now() + RACE_SECONDS;
 	pthread_t thread[2];
 	int ret, i;
 
@@ -401,7 +393,7 @@ TEST_F(lifetime, opens_race_with_the_abort)
 		ASSERT_EQ(0, pthread_create(&thread[i], NULL, open_and_close,
 					    &race));
 	while (__atomic_load_n(&race.ids, __ATOMIC_RELAXED) < 100 &&
-	       now() < end)
+	       test_now() < end)
 		usleep(1000);
 	EXPECT_EQ(0, fuse_server_abort(self->env.srv));
 	__atomic_store_n(&race.stop, true, __ATOMIC_RELAXED);

@@ -288,7 +288,8 @@ static int count_entries(DIR *dir, char *seen)
 	return n;
 }
 
-TEST_F(mirror, readdir)
+/* The many files take their time on a slow machine. */
+TEST_F_TIMEOUT(mirror, readdir, 120)
 {
 	char path[PATH_MAX], seen[NR_ENTRIES] = "";
 	long middle;

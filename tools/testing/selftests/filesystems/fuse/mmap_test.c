@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -537,6 +538,7 @@ static int map_err(int fd, int prot, int flags)
 TEST_F(guarded, append_only_is_not_mapped_writable)
 {
 	int append = FS_APPEND_FL;
+	int reader;
 
 	self->file = test_add_file(&self->env, "file", "data", 4);
 	ASSERT_TRUE(!!self->file);
@@ -546,6 +548,10 @@ TEST_F(guarded, append_only_is_not_mapped_writable)
 	self->fd = test_open(self->file, O_RDWR | O_APPEND);
 	ASSERT_LE(0, self->fd);
 	EXPECT_EQ(0, map_err(self->fd, PROT_READ, MAP_PRIVATE));
+	reader = test_open(self->file, O_RDONLY);
+	ASSERT_LE(0, reader);
+	EXPECT_EQ(0, map_err(reader, PROT_READ, MAP_SHARED));
+	EXPECT_EQ(0, close(reader));
 	ASSERT_OR_XFAIL(return, &self->env,
 			map_err(self->fd, PROT_READ | PROT_WRITE,
 				MAP_SHARED) == EACCES,
@@ -638,6 +644,58 @@ TEST_F(guarded, noexec_stays_when_it_is_mapped_again)
 			"lets a mapping on a noexec mount be executed");
 	EXPECT_EQ(EACCES, errno);
 	EXPECT_EQ(0, munmap(map, 2 * PAGE));
+}
+
+/* As /proc/self/maps has it */
+static bool is_executable(const void *map)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	bool executable = false;
+	unsigned long start;
+	char line[PATH_MAX], perms[5];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%lx-%*x %4s", &start, perms) == 2 &&
+		    start == (unsigned long)map)
+			executable = perms[2] == 'x';
+	if (f)
+		fclose(f);
+	return executable;
+}
+
+static int map_again_as_if_readable_were_executable(void *arg)
+{
+	struct test_file *file = arg;
+	char *map, *none, *local;
+	int fd = test_open(file, O_RDWR);
+
+	if (fd < 0 || personality(READ_IMPLIES_EXEC) < 0)
+		return 1;
+	map = mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	none = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	local = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, file->fd, 0);
+	if (map == MAP_FAILED || none == MAP_FAILED || local == MAP_FAILED)
+		return 2;
+	if (is_executable(map) || !is_executable(none) || !is_executable(local))
+		return 3;
+	if (syscall(SYS_remap_file_pages, map, PAGE, 0, 1, 0))
+		return 4;
+	return is_executable(map) ? 5 : 0;
+}
+
+TEST_F(guarded, noexec_stays_with_read_implies_exec)
+{
+	static char data[2 * PAGE];
+	int ret;
+
+	self->file = test_add_file(&self->env, "file", data, sizeof(data));
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+	ret = test_in_child(map_again_as_if_readable_were_executable,
+			    self->file);
+	ASSERT_OR_XFAIL(return, &self->env, ret == 0,
+			"maps what is on a noexec mount again, with result %d",
+			ret);
 }
 
 TEST_HARNESS_MAIN

@@ -24,23 +24,6 @@
 /* For what does not wait for anything: it takes far less */
 #define SECONDS	7
 
-static off_t size_of(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) ? -1 : st.st_size;
-}
-
-/* The size that the kernel has without asking the server */
-static off_t known_size_of(int fd)
-{
-	struct statx stx;
-
-	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &stx))
-		return -1;
-	return stx.stx_size;
-}
-
 /*
  * A write is held up in the middle, without any timing, by data that are not
  * there: they are mapped from a file on a second FUSE mount, whose server does
@@ -216,26 +199,6 @@ static int start(int (*fn)(struct side *side), struct side *side)
 	_exit(0);
 }
 
-static void sleep_ms(int ms)
-{
-	struct timespec ts = { ms / 1000, ms % 1000 * 1000000 };
-
-	nanosleep(&ts, NULL);
-}
-
-/* Its exit status, or -1 if it goes on for that long */
-static int wait_in_time(pid_t pid, int seconds)
-{
-	int i, status;
-
-	for (i = 0; i < seconds * 200; i++) {
-		if (waitpid(pid, &status, WNOHANG) == pid)
-			return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
-		sleep_ms(5);
-	}
-	return -1;
-}
-
 /* What the task has returned, or -1 if it goes on for that long */
 static int result_in_time(struct side *side, int task)
 {
@@ -244,7 +207,7 @@ static int result_in_time(struct side *side, int task)
 	for (i = 0; i < SECONDS * 200 && ret < 0; i++) {
 		ret = __atomic_load_n(&side->results[task], __ATOMIC_ACQUIRE);
 		if (ret < 0)
-			sleep_ms(5);
+			test_sleep_ms(5);
 	}
 	return ret;
 }
@@ -309,7 +272,7 @@ static void close_side(struct side *side)
 
 	end_held(side);
 	for (i = 0; i < side->nr_tasks; i++)
-		wait_in_time(side->tasks[i], SECONDS);
+		test_wait(side->tasks[i], SECONDS);
 	close(side->direct);
 	close(side->direct2);
 	close(side->buffered);
@@ -564,18 +527,6 @@ static int try_meanwhile(struct side *side, int (*held)(struct side *side),
 	return ret;
 }
 
-/* What is in the file at @off is @data */
-static bool has(int fd, off_t off, const char *data, size_t len)
-{
-	char *buf = malloc(len);
-	bool same;
-
-	same = pread(fd, buf, len, off) == (ssize_t)len &&
-	       !memcmp(buf, data, len);
-	free(buf);
-	return same;
-}
-
 TEST_F(held_up, lets_others_get_on_as_locally)
 {
 	struct side *side = self->rig.side;
@@ -593,9 +544,9 @@ TEST_F(held_up, lets_others_get_on_as_locally)
 	ASSERT_OR_XFAIL(return, &self->rig.env, !mounted,
 			"waits where a local file does not [B12]");
 
-	EXPECT_TRUE(has(side[MOUNTED].check, 0, self->rig.source, PAGE));
+	EXPECT_TRUE(test_has(side[MOUNTED].check, 0, self->rig.source, PAGE));
 	if (variant->writes)
-		EXPECT_TRUE(has(side[MOUNTED].check, OTHER_OFF, other, PAGE));
+		EXPECT_TRUE(test_has(side[MOUNTED].check, OTHER_OFF, other, PAGE));
 	free(other);
 }
 
@@ -649,7 +600,7 @@ static struct truncation try_truncation(struct side *side,
 		return is;
 	truncation = start(truncate_file, side);
 	/* So that it has begun; if it has not, this shows less */
-	sleep_ms(200);
+	test_sleep_ms(200);
 	stat = start(call_fstat, side);
 	if (truncation < 0 || stat < 0)
 		return is;
@@ -673,12 +624,12 @@ TEST_F(truncation, that_meets_a_write_is_as_locally)
 	EXPECT_EQ(local.truncation, mounted.truncation);
 	EXPECT_EQ(local.stat, mounted.stat);
 
-	EXPECT_EQ(size_of(side[LOCAL].check), size_of(side[MOUNTED].check));
-	EXPECT_EQ(size_of(side[MOUNTED].check),
-		  known_size_of(side[MOUNTED].buffered));
-	EXPECT_EQ(size_of(side[MOUNTED].check),
-		  size_of(side[MOUNTED].buffered));
-	EXPECT_TRUE(has(side[MOUNTED].check, 0, self->rig.source, PAGE));
+	EXPECT_EQ(test_size(side[LOCAL].check), test_size(side[MOUNTED].check));
+	EXPECT_EQ(test_size(side[MOUNTED].check),
+		  test_known_size(side[MOUNTED].buffered));
+	EXPECT_EQ(test_size(side[MOUNTED].check),
+		  test_size(side[MOUNTED].buffered));
+	EXPECT_TRUE(test_has(side[MOUNTED].check, 0, self->rig.source, PAGE));
 }
 
 /*
@@ -868,8 +819,8 @@ static bool can_open(struct test_file *file, int flags)
 } while (0)
 
 #define ASSERT_SIZE_IS_KNOWN(statement) do { \
-	off_t known_ = known_size_of(self->fd); \
-	off_t size_ = size_of(self->file->fd); \
+	off_t known_ = test_known_size(self->fd); \
+	off_t size_ = test_size(self->file->fd); \
 	ASSERT_OR_XFAIL(statement, &self->env, known_ == size_, \
 			"has a size of %lld, not %lld [B7]", \
 			(long long)known_, (long long)size_); \
@@ -887,8 +838,8 @@ TEST_F(writers, that_extend_a_file_leave_it_whole)
 				   variant->way, write_blocks));
 	ASSERT_EQ(0, join_writers(writers, WRITERS));
 
-	EXPECT_EQ(size, size_of(self->file->fd));
-	EXPECT_EQ(size, size_of(self->fd));
+	EXPECT_EQ(size, test_size(self->file->fd));
+	EXPECT_EQ(size, test_size(self->fd));
 	for (i = 0; i < WRITERS * BLOCKS; i++) {
 		ASSERT_EQ(PAGE, pread(self->fd, block, PAGE, (off_t)i * PAGE));
 		ASSERT_TRUE(is_block(block, i % WRITERS, i / WRITERS));
@@ -919,8 +870,8 @@ TEST_F(writers, that_race_with_truncation_leave_the_size_known)
 	ASSERT_EQ(0, join_writers(writers, 2));
 
 	ASSERT_SIZE_IS_KNOWN(return);
-	EXPECT_EQ(size_of(self->file->fd), size_of(self->fd));
-	EXPECT_EQ(size_of(self->file->fd), lseek(self->fd, 0, SEEK_END));
+	EXPECT_EQ(test_size(self->file->fd), test_size(self->fd));
+	EXPECT_EQ(test_size(self->file->fd), lseek(self->fd, 0, SEEK_END));
 }
 
 /* In a process of its own: with O_APPEND, only the end of the file tells where */
@@ -971,7 +922,7 @@ static int append_by_two(const char *path, int flags, enum way way)
 		pid[i] = start_appender(&writer[i]);
 	}
 	for (i = 0; i < 2; i++) {
-		err = pid[i] < 0 ? 255 : wait_in_time(pid[i], 2 * SECONDS);
+		err = pid[i] < 0 ? 255 : test_wait(pid[i], 2 * SECONDS);
 		if (!first)
 			first = err;
 		close(writer[i].fd);
@@ -994,7 +945,7 @@ static bool has_both(int fd)
 			return false;
 		next[n]++;
 	}
-	return size_of(fd) == 2 * BLOCKS * PAGE;
+	return test_size(fd) == 2 * BLOCKS * PAGE;
 }
 
 /* Direct writes that append lose each other's data on some file systems */

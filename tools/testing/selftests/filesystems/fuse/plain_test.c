@@ -55,6 +55,7 @@ FIXTURE_SETUP(plain)
 		env->config.init_flags |= FUSE_WRITEBACK_CACHE;
 	self->file = test_add_file(env, "file", self->data, SIZE);
 	ASSERT_TRUE(!!self->file);
+	env->config.init_flags |= FUSE_ASYNC_DIO;
 	ASSERT_EQ(0, test_start(env));
 }
 
@@ -84,6 +85,17 @@ TEST_F(plain, reads_are_cached)
 	reads = test_count(&self->env, FUSE_READ);
 	ASSERT_EQ(SIZE, pread(fd, self->buf, SIZE, 0));
 	EXPECT_EQ(reads, test_count(&self->env, FUSE_READ));
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_F(plain, readahead_asks_the_server)
+{
+	int fd = test_open(self->file, O_RDONLY);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, readahead(fd, 0, SIZE));
+	test_sync(&self->env);
+	EXPECT_LT(0, test_count(&self->env, FUSE_READ));
 	EXPECT_EQ(0, close(fd));
 }
 
@@ -126,6 +138,22 @@ TEST_F(plain, direct_io_goes_to_the_server_each_time)
 }
 
 /* Once it is, that is cached I/O, and further mappings change nothing */
+TEST_F(plain, asynchronous_direct_io_goes_to_the_server)
+{
+	int fd;
+
+	if (!test_has_aio())
+		SKIP(return, "no libaio: enable CONFIG_AIO");
+	fd = test_open(self->file, O_RDWR | O_DIRECT);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(SIZE, do_read(AIO, fd, self->buf, SIZE, 0));
+	EXPECT_EQ(0, memcmp(self->buf, self->data, SIZE));
+	ASSERT_EQ(100, do_write(AIO, fd, self->data + 1, 100, 0));
+	EXPECT_LT(0, test_count(&self->env, FUSE_READ));
+	EXPECT_LT(0, test_count(&self->env, FUSE_WRITE));
+	EXPECT_EQ(0, close(fd));
+}
+
 TEST_F(plain, direct_io_is_mapped_privately_by_the_server)
 {
 	char *map[2];

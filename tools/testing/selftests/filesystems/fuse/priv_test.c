@@ -188,17 +188,11 @@ static bool negotiated(struct files *f, uint32_t init_flags)
 	       init_flags;
 }
 
-static mode_t mode_of(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) ? S_IFMT : st.st_mode & 07777;
-}
-
 /* chown(2) would strip what chmod(2) sets */
 static bool set_mode(int fd, gid_t gid, mode_t mode)
 {
-	return !fchown(fd, 0, gid) && !fchmod(fd, mode) && mode_of(fd) == mode;
+	return !fchown(fd, 0, gid) && !fchmod(fd, mode) &&
+	       test_mode(fd) == (int)mode;
 }
 
 /* Has the same happened to the local file, the backing file and through FUSE? */
@@ -214,11 +208,11 @@ static bool mode_is_as_locally(struct files *f, enum who by,
 	    write_as(by, write, f->fd, 1))
 		return false;
 	f->asked += test_count(&f->env, FUSE_GETXATTR) - asked;
-	f->usual = mode_of(f->local_fd);
-	f->left = mode_of(f->backing_fd);
+	f->usual = test_mode(f->local_fd);
+	f->left = test_mode(f->backing_fd);
 	/* A store gives no occasion to learn of what the server did itself */
 	if (f->left == f->usual && write != by_mapping)
-		f->left = mode_of(f->fd);
+		f->left = test_mode(f->fd);
 	return f->left == f->usual;
 }
 
@@ -385,8 +379,8 @@ TEST_F(strip, by_a_user_is_as_locally)
 	/* What is usual is not nothing */
 	ASSERT_TRUE(set_mode(f->local_fd, 0, 06755));
 	ASSERT_EQ(0, write_as(USER, variant->write, f->local_fd, 1));
-	ASSERT_EQ(variant->write == by_mapping ? 06755u : 0755u,
-		  mode_of(f->local_fd));
+	ASSERT_EQ(variant->write == by_mapping ? 06755 : 0755,
+		  test_mode(f->local_fd));
 
 	ASSERT_AS_LOCALLY(return, strips_as_locally(f, USER, variant->write));
 }
@@ -398,7 +392,7 @@ TEST_F(strip, by_a_user_with_cap_fsetid_is_as_locally)
 	ASSERT_TRUE(set_mode(f->local_fd, 0, 06755));
 	ASSERT_EQ(0, write_as(USER_WITH_FSETID, variant->write, f->local_fd,
 			      1));
-	ASSERT_EQ(06755u, mode_of(f->local_fd));
+	ASSERT_EQ(06755, test_mode(f->local_fd));
 
 	ASSERT_AS_LOCALLY(return, strips_as_locally(f, USER_WITH_FSETID,
 						    variant->write));
@@ -544,7 +538,7 @@ TEST_F(requests, are_not_sent_if_there_is_nothing_that_this_user_strips)
 	ASSERT_TRUE(set_mode(f->fd, 0, 06755));
 	sent = requests_of(f, ROOT, WRITES) +
 	       requests_of(f, USER_WITH_FSETID, WRITES);
-	EXPECT_EQ(06755u, mode_of(f->backing_fd));
+	EXPECT_EQ(06755, test_mode(f->backing_fd));
 	ASSERT_OR_XFAIL(return, &f->env, !sent,
 			"sends %d requests for %d writes", sent, 2 * WRITES);
 }
@@ -556,8 +550,8 @@ TEST_F(requests, are_sent_for_the_first_write_to_a_setuid_file)
 
 	ASSERT_TRUE(set_mode(f->fd, 0, 06755));
 	sent = requests_of(f, USER, 1);
-	ASSERT_OR_XFAIL(return, &f->env, mode_of(f->backing_fd) == 0755,
-			"leaves mode %#o", mode_of(f->backing_fd));
+	ASSERT_OR_XFAIL(return, &f->env, test_mode(f->backing_fd) == 0755,
+			"leaves mode %#o", test_mode(f->backing_fd));
 	/* The mode may be stale, so it is asked for before it is changed */
 	ASSERT_OR_XFAIL(return, &f->env, sent == 1 || sent == 2,
 			"sends %d requests for the first write", sent);
@@ -629,11 +623,11 @@ TEST_F(requests, that_fail_make_writes_fail)
 				"says %s to a write whose privileges cannot be stripped",
 				strerror(err));
 	}
-	EXPECT_EQ(06755u, mode_of(f->backing_fd));
+	EXPECT_EQ(06755, test_mode(f->backing_fd));
 	EXPECT_FALSE(test_has(f->backing_fd, 0, text, sizeof(text)));
 	f->env.hook = NULL;
 	EXPECT_EQ(0, write_as(USER, by_write, f->fd, 1));
-	EXPECT_EQ(0755u, mode_of(f->backing_fd));
+	EXPECT_EQ(0755, test_mode(f->backing_fd));
 }
 
 static int read_a_byte(int fd)
@@ -652,7 +646,7 @@ TEST_F(requests, are_not_sent_for_reads)
 	before = fuse_server_count_all(f->env.srv);
 	ASSERT_EQ(0, write_as(USER, read_a_byte, f->fd, WRITES));
 	EXPECT_EQ(before, (int)fuse_server_count_all(f->env.srv));
-	EXPECT_EQ(06755u, mode_of(f->backing_fd));
+	EXPECT_EQ(06755, test_mode(f->backing_fd));
 }
 
 /*
@@ -696,7 +690,7 @@ static bool server_strips(struct test_env *env, struct fuse_req *req)
 	if ((flags & FUSE_HANDLE_KILLPRIV && req->in->uid) ||
 	    (flags & FUSE_HANDLE_KILLPRIV_V2 &&
 	     in->valid & FATTR_KILL_SUIDGID))
-		fchmod(file->fd, mode_of(file->fd) & 0777);
+		fchmod(file->fd, test_mode(file->fd) & 0777);
 	/* The rest is done as ever */
 	return false;
 }
@@ -775,8 +769,8 @@ TEST_F(truncation, and_a_write_strip_once)
 	EXPECT_EQ(1, test_count(&f->env, FUSE_SETATTR) - 2);
 	ASSERT_EQ(0, write_as(USER, by_write, f->fd, 1));
 	EXPECT_EQ(1, test_count(&f->env, FUSE_SETATTR) - 2);
-	EXPECT_EQ(0755u, mode_of(f->backing_fd));
-	EXPECT_EQ(0755u, mode_of(f->fd));
+	EXPECT_EQ(0755, test_mode(f->backing_fd));
+	EXPECT_EQ(0755, test_mode(f->fd));
 }
 
 TEST_HARNESS_MAIN

@@ -879,19 +879,10 @@ static void *run_size_racer(void *arg)
 	}
 }
 
-static off_t known_size_of(int fd)
-{
-	struct statx stx;
-
-	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &stx))
-		return -1;
-	return stx.stx_size;
-}
-
 static bool size_is_right(struct race *race)
 {
 	struct stat backing, st;
-	off_t known = known_size_of(race->fd);
+	off_t known = test_known_size(race->fd);
 	off_t end = lseek(race->fd, 0, SEEK_END);
 
 	if (fstat(race->file[FILE_A]->fd, &backing) || fstat(race->fd, &st))

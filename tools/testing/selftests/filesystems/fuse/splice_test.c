@@ -83,20 +83,6 @@ FIXTURE_TEARDOWN(splice)
 	free(self->buf);
 }
 
-static off_t size_of(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) ? -1 : st.st_size;
-}
-
-static mode_t mode_of(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) ? 0 : st.st_mode & 07777;
-}
-
 static off_t position_of(int fd)
 {
 	return lseek(fd, 0, SEEK_CUR);
@@ -259,7 +245,7 @@ TEST_F(splice, from_a_pipe_takes_only_what_is_there)
 	close(self->pipe[1]);
 	EXPECT_EQ(0, splice(self->pipe[0], NULL, self->fd, &off, 100, 0));
 	EXPECT_EQ(10, off);
-	EXPECT_EQ(SIZE, size_of(self->backing_fd));
+	EXPECT_EQ(SIZE, test_size(self->backing_fd));
 }
 
 TEST_F(splice, from_a_pipe_does_not_heed_splice_f_move)
@@ -282,7 +268,7 @@ TEST_F(splice, from_one_file_to_another_through_a_pipe_copies)
 	ASSERT_EQ(9000, splice(self->fd, &from, self->pipe[1], NULL, 9000, 0));
 	ASSERT_EQ(9000, splice(self->pipe[0], NULL, fd, &to, 9000,
 			       SPLICE_F_MOVE));
-	EXPECT_EQ(2 * PAGE + 1 + 9000, size_of(fd));
+	EXPECT_EQ(2 * PAGE + 1 + 9000, test_size(fd));
 	EXPECT_TRUE(test_has(fd, 2 * PAGE + 1, self->data + 100, 9000));
 	/* The two do not share pages: what changes one leaves the other */
 	ASSERT_EQ(100, pwrite(fd, self->buf, 100, 2 * PAGE + 1));
@@ -327,7 +313,7 @@ TEST_F(splice, from_a_pipe_to_an_o_append_file_is_einval_as_on_a_local_file)
 	EXPECT_EQ(-1, splice(self->pipe[0], NULL, append, &off, 10, 0));
 	EXPECT_EQ(EINVAL, errno);
 
-	EXPECT_EQ(SIZE, size_of(self->backing_fd));
+	EXPECT_EQ(SIZE, test_size(self->backing_fd));
 	EXPECT_EQ(0, close(append));
 }
 
@@ -355,19 +341,19 @@ TEST_F(splice, stat_sees_the_size_after_each_splice_write)
 {
 	off_t off = SIZE - 5;
 
-	EXPECT_EQ(SIZE, size_of(self->fd));
+	EXPECT_EQ(SIZE, test_size(self->fd));
 	ASSERT_EQ(10, splice_write(self->pipe, self->fd, &off, self->data, 10,
 				   0));
-	EXPECT_EQ(SIZE + 5, size_of(self->fd));
-	EXPECT_EQ(SIZE + 5, size_of(self->backing_fd));
+	EXPECT_EQ(SIZE + 5, test_size(self->fd));
+	EXPECT_EQ(SIZE + 5, test_size(self->backing_fd));
 	off = 0;
 	ASSERT_EQ(10, splice_write(self->pipe, self->fd, &off, self->data, 10,
 				   0));
-	EXPECT_EQ(SIZE + 5, size_of(self->fd));
+	EXPECT_EQ(SIZE + 5, test_size(self->fd));
 	EXPECT_EQ(SIZE + 5, lseek(self->fd, 0, SEEK_END));
 	ASSERT_EQ(10, splice_write(self->pipe, self->fd, NULL, self->data, 10,
 				   0));
-	EXPECT_EQ(SIZE + 15, size_of(self->fd));
+	EXPECT_EQ(SIZE + 15, test_size(self->fd));
 }
 
 TEST_F(splice, stat_sees_the_times_after_a_splice_write)
@@ -449,7 +435,7 @@ TEST_F(splice, sendfile_to_a_regular_file_copies_all_of_a_large_file)
 	ASSERT_EQ(LARGE, pwrite(self->fd, self->data, LARGE, 0));
 	ASSERT_EQ(LARGE - 1, sendfile(self->local_fd, self->fd, &off, LARGE));
 	EXPECT_EQ(LARGE, off);
-	EXPECT_EQ(LARGE - 1, size_of(self->local_fd));
+	EXPECT_EQ(LARGE - 1, test_size(self->local_fd));
 	EXPECT_TRUE(test_has(self->local_fd, 0, self->data + 1, LARGE - 1));
 }
 
@@ -460,7 +446,7 @@ TEST_F(splice, sendfile_from_a_regular_file_copies_all_of_a_large_file)
 	ASSERT_EQ(LARGE, sendfile(self->fd, self->local_fd, NULL, LARGE));
 	EXPECT_EQ(LARGE + 10, position_of(self->fd));
 	EXPECT_EQ(LARGE, position_of(self->local_fd));
-	EXPECT_EQ(LARGE + 10, size_of(self->fd));
+	EXPECT_EQ(LARGE + 10, test_size(self->fd));
 	EXPECT_TRUE(test_has(self->backing_fd, 0, self->data, 10));
 	EXPECT_TRUE(test_has(self->backing_fd, 10, self->data, LARGE));
 }
@@ -472,7 +458,7 @@ TEST_F(splice, sendfile_between_passthrough_files_copies)
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(LARGE, pwrite(self->fd, self->data, LARGE, 0));
 	ASSERT_EQ(LARGE, sendfile(fd, self->fd, NULL, LARGE + 1));
-	EXPECT_EQ(LARGE, size_of(fd));
+	EXPECT_EQ(LARGE, test_size(fd));
 	EXPECT_TRUE(test_has(fd, 0, self->data, LARGE));
 	EXPECT_EQ(0, close(fd));
 }
@@ -500,7 +486,7 @@ TEST_F(splice, sendfile_to_an_o_append_file_is_einval_as_on_a_local_file)
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(-1, sendfile(append, in, NULL, 100));
 	EXPECT_EQ(EINVAL, errno);
-	EXPECT_EQ(SIZE, size_of(self->backing_fd));
+	EXPECT_EQ(SIZE, test_size(self->backing_fd));
 	EXPECT_EQ(0, close(in));
 	EXPECT_EQ(0, close(append));
 }
@@ -524,7 +510,7 @@ TEST_F(splice, copy_file_range_between_two_files_falls_back)
 	EXPECT_EQ(9050, to);
 	EXPECT_EQ(0, position_of(self->fd));
 	EXPECT_EQ(0, position_of(fd));
-	EXPECT_EQ(9050, size_of(fd));
+	EXPECT_EQ(9050, test_size(fd));
 	EXPECT_TRUE(test_has(fd, 50, self->data + 1, 9000));
 
 	ASSERT_EQ(100, copy_file_range(self->fd, NULL, fd, NULL, 100, 0));
@@ -551,7 +537,7 @@ TEST_F(splice, copy_file_range_copies_all_of_a_large_file)
 	} while (n);
 	EXPECT_EQ(LARGE, from);
 	EXPECT_EQ(LARGE, to);
-	EXPECT_EQ(LARGE, size_of(fd));
+	EXPECT_EQ(LARGE, test_size(fd));
 	EXPECT_TRUE(test_has(fd, 0, self->data, LARGE));
 	EXPECT_EQ(0, close(fd));
 }
@@ -563,7 +549,7 @@ TEST_F(splice, copy_file_range_within_one_file_falls_back)
 	self->may_getxattr = true;
 	ASSERT_EQ(5000, copy_file_range(self->fd, &from, self->fd, &to, 5000,
 					0));
-	EXPECT_EQ(SIZE + 5007, size_of(self->fd));
+	EXPECT_EQ(SIZE + 5007, test_size(self->fd));
 	EXPECT_TRUE(test_has(self->backing_fd, 0, self->data, SIZE));
 	EXPECT_TRUE(test_has(self->backing_fd, SIZE + 7, self->data + 10,
 			     5000));
@@ -590,7 +576,7 @@ TEST_F(splice, copy_file_range_ends_at_the_eof_of_the_backing_file)
 	/* Through FUSE: the VFS goes by the size that FUSE knows */
 	ASSERT_EQ(10, pwrite(self->fd, self->data, 10, SIZE));
 	EXPECT_EQ(10, copy_file_range(self->fd, &from, fd, &to, 100, 0));
-	EXPECT_EQ(10, size_of(fd));
+	EXPECT_EQ(10, test_size(fd));
 	EXPECT_EQ(0, close(fd));
 }
 
@@ -640,8 +626,8 @@ TEST_F(splice, a_full_file_system_gives_enospc)
 	EXPECT_EQ(-1, n);
 	EXPECT_EQ(ENOSPC, errno);
 	EXPECT_LT(0, sum);
-	EXPECT_EQ(sum, size_of(fd));
-	EXPECT_EQ(sum, size_of(file->fd));
+	EXPECT_EQ(sum, test_size(fd));
+	EXPECT_EQ(sum, test_size(file->fd));
 	EXPECT_EQ(0, close(fd));
 }
 
@@ -660,8 +646,8 @@ TEST_F(splice, the_file_size_limit_gives_a_short_splice_and_efbig)
 	EXPECT_EQ(EFBIG, errno);
 	limit.rlim_cur = RLIM_INFINITY;
 	ASSERT_EQ(0, setrlimit(RLIMIT_FSIZE, &limit));
-	EXPECT_EQ(SIZE + 50, size_of(self->backing_fd));
-	EXPECT_EQ(SIZE + 50, size_of(self->fd));
+	EXPECT_EQ(SIZE + 50, test_size(self->backing_fd));
+	EXPECT_EQ(SIZE + 50, test_size(self->fd));
 	EXPECT_EQ(50, splice(self->pipe[0], NULL, self->fd, &off, 50, 0));
 	EXPECT_TRUE(test_has(self->backing_fd, SIZE, self->data, 100));
 }
@@ -699,8 +685,8 @@ TEST_F(splice, the_file_size_limit_holds_for_sendfile)
 	EXPECT_EQ(EFBIG, errno);
 	limit.rlim_cur = RLIM_INFINITY;
 	ASSERT_EQ(0, setrlimit(RLIMIT_FSIZE, &limit));
-	EXPECT_EQ(SIZE + 50, size_of(self->backing_fd));
-	EXPECT_EQ(SIZE + 50, size_of(self->fd));
+	EXPECT_EQ(SIZE + 50, test_size(self->backing_fd));
+	EXPECT_EQ(SIZE + 50, test_size(self->fd));
 }
 
 /* Credentials: the server's for the backing file, the user's as a writer */
@@ -762,10 +748,10 @@ TEST_F(splice, a_users_splice_strips_setuid)
 	struct user_io io = { self->file, -1, self->data };
 
 	ASSERT_EQ(0, fchmod(self->fd, 04777));
-	ASSERT_EQ(04777u, mode_of(self->backing_fd));
+	ASSERT_EQ(04777, test_mode(self->backing_fd));
 	EXPECT_EQ(0, test_as_user(user_splices_to, &io));
-	EXPECT_EQ(0777u, mode_of(self->backing_fd));
-	EXPECT_EQ(0777u, mode_of(self->fd));
+	EXPECT_EQ(0777, test_mode(self->backing_fd));
+	EXPECT_EQ(0777, test_mode(self->fd));
 }
 
 TEST_F(splice, a_users_splice_strips_setgid)
@@ -774,8 +760,8 @@ TEST_F(splice, a_users_splice_strips_setgid)
 
 	ASSERT_EQ(0, fchmod(self->fd, 02777));
 	EXPECT_EQ(0, test_as_user(user_splices_to, &io));
-	EXPECT_EQ(0777u, mode_of(self->backing_fd));
-	EXPECT_EQ(0777u, mode_of(self->fd));
+	EXPECT_EQ(0777, test_mode(self->backing_fd));
+	EXPECT_EQ(0777, test_mode(self->fd));
 }
 
 TEST_F(splice, a_users_sendfile_strips_setuid)
@@ -784,8 +770,8 @@ TEST_F(splice, a_users_sendfile_strips_setuid)
 
 	ASSERT_EQ(0, fchmod(self->fd, 06777));
 	EXPECT_EQ(0, test_as_user(user_splices_to, &io));
-	EXPECT_EQ(0777u, mode_of(self->backing_fd));
-	EXPECT_EQ(0777u, mode_of(self->fd));
+	EXPECT_EQ(0777, test_mode(self->backing_fd));
+	EXPECT_EQ(0777, test_mode(self->fd));
 }
 
 TEST_F(splice, a_users_splice_strips_setuid_that_only_the_backing_file_has)
@@ -795,7 +781,7 @@ TEST_F(splice, a_users_splice_strips_setuid_that_only_the_backing_file_has)
 
 	ASSERT_EQ(0, fchmod(self->backing_fd, 04777));
 	ASSERT_EQ(0, test_as_user(user_splices_to, &io));
-	mode = mode_of(self->backing_fd);
+	mode = test_mode(self->backing_fd);
 	ASSERT_OR_XFAIL(return, &self->env, mode == 0777,
 			"leaves mode %#o after a user's splice", mode);
 }
@@ -805,8 +791,8 @@ TEST_F(splice, roots_splice_keeps_setuid)
 	ASSERT_EQ(0, fchmod(self->fd, 06777));
 	EXPECT_EQ(100, splice_write(self->pipe, self->fd, NULL, self->data, 100,
 				    0));
-	EXPECT_EQ(06777u, mode_of(self->backing_fd));
-	EXPECT_EQ(06777u, mode_of(self->fd));
+	EXPECT_EQ(06777, test_mode(self->backing_fd));
+	EXPECT_EQ(06777, test_mode(self->fd));
 }
 
 TEST_F(splice, from_the_file_keeps_setuid)
@@ -815,7 +801,7 @@ TEST_F(splice, from_the_file_keeps_setuid)
 
 	ASSERT_EQ(0, fchmod(self->fd, 06777));
 	EXPECT_EQ(0, test_as_user(user_splices_from, &io));
-	EXPECT_EQ(06777u, mode_of(self->backing_fd));
+	EXPECT_EQ(06777, test_mode(self->backing_fd));
 }
 
 /* cap_net_raw+ep, as setcap(8) writes it */
@@ -840,16 +826,8 @@ TEST_F(splice, a_splice_strips_security_capability)
 
 /* Copies from one file to the other and back do not lock each other out. */
 
-#define PING_PONG_MS	1500
+#define PING_PONG_SECONDS	1.5
 #define PING_PONG_SIZE	(256 * 1024)
-
-static long now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* Copies the first PING_PONG_SIZE bytes. 0 or an errno */
 static int copy_with_sendfile(int from, int to)
@@ -892,30 +870,24 @@ static int copy_with_a_pipe(int from, int to)
 
 static pid_t start_copying(int (*copy)(int from, int to), int from, int to)
 {
-	long end = now_ms() + PING_PONG_MS;
+	double end = test_now() + PING_PONG_SECONDS;
 	pid_t pid = fork();
 	int err = 0;
 
 	if (pid)
 		return pid;
-	while (!err && now_ms() < end)
+	while (!err && test_now() < end)
 		err = copy(from, to);
 	_exit(err);
 }
 
-/* The exit status, or -1 if it did not end in time */
-static int wait_in_time(pid_t pid)
+static int end_copying(pid_t pid)
 {
-	long end = now_ms() + PING_PONG_MS + 10000;
-	int status;
+	int status = test_wait(pid, PING_PONG_SECONDS + 10);
 
-	while (now_ms() < end) {
-		if (waitpid(pid, &status, WNOHANG) == pid)
-			return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
-		usleep(10000);
-	}
-	kill(pid, SIGKILL);
-	return -1;
+	if (status < 0)
+		kill(pid, SIGKILL);
+	return status;
 }
 
 /* Every byte of the file is that of @a or of @b */
@@ -969,7 +941,7 @@ FIXTURE_TEARDOWN(two_processes)
 	int i;
 
 	for (i = 0; i < 2; i++) {
-		EXPECT_EQ(PING_PONG_SIZE, size_of(self->fd[0][i]));
+		EXPECT_EQ(PING_PONG_SIZE, test_size(self->fd[0][i]));
 		EXPECT_TRUE(either(self->file[i]->fd, self->data[0],
 				   self->data[1], self->buf));
 		close(self->fd[0][i]);
@@ -991,8 +963,8 @@ TEST_F(two_processes, that_splice_both_ways_through_pipes_do_not_hang)
 				     self->fd[0][1]);
 	self->pid[1] = start_copying(copy_with_a_pipe, self->fd[1][1],
 				     self->fd[1][0]);
-	EXPECT_EQ(0, wait_in_time(self->pid[0]));
-	EXPECT_EQ(0, wait_in_time(self->pid[1]));
+	EXPECT_EQ(0, end_copying(self->pid[0]));
+	EXPECT_EQ(0, end_copying(self->pid[1]));
 }
 
 TEST_F(two_processes, that_sendfile_both_ways_do_not_hang)
@@ -1001,8 +973,8 @@ TEST_F(two_processes, that_sendfile_both_ways_do_not_hang)
 				     self->fd[0][1]);
 	self->pid[1] = start_copying(copy_with_sendfile, self->fd[1][1],
 				     self->fd[1][0]);
-	EXPECT_EQ(0, wait_in_time(self->pid[0]));
-	EXPECT_EQ(0, wait_in_time(self->pid[1]));
+	EXPECT_EQ(0, end_copying(self->pid[0]));
+	EXPECT_EQ(0, end_copying(self->pid[1]));
 }
 
 /* One of them bypasses FUSE and takes the backing file system's locks only. */
@@ -1012,8 +984,8 @@ TEST_F(two_processes, of_which_one_uses_the_backing_files_do_not_hang)
 				     self->fd[0][1]);
 	self->pid[1] = start_copying(copy_with_a_pipe, self->file[1]->fd,
 				     self->file[0]->fd);
-	EXPECT_EQ(0, wait_in_time(self->pid[0]));
-	EXPECT_EQ(0, wait_in_time(self->pid[1]));
+	EXPECT_EQ(0, end_copying(self->pid[0]));
+	EXPECT_EQ(0, end_copying(self->pid[1]));
 }
 
 TEST_HARNESS_MAIN

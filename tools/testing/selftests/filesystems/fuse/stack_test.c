@@ -341,13 +341,6 @@ static int open_stack(struct stack *s)
 	return s->fd < 0 || s->bottom_fd < 0 || s->local_fd < 0 ? -1 : 0;
 }
 
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
 static void close_stack(struct stack *s)
 {
 	if (s->map) {
@@ -356,10 +349,10 @@ static void close_stack(struct stack *s)
 		munmap(s->map, SIZE);
 	}
 	s->map = NULL;
-	close_fd(&s->fd);
-	close_fd(&s->read_fd);
-	close_fd(&s->bottom_fd);
-	close_fd(&s->local_fd);
+	test_close(&s->fd);
+	test_close(&s->read_fd);
+	test_close(&s->bottom_fd);
+	test_close(&s->local_fd);
 }
 
 static int stop_env(struct test_env *env, bool mounted)
@@ -772,10 +765,10 @@ TEST_F(stack, mapping_keeps_every_file_open)
 
 	ASSERT_TRUE(map_stack(s));
 	/* What was open besides that is closed by now */
-	close_fd(&s->read_fd);
+	test_close(&s->read_fd);
 	usleep(100000);
 	before = count_releases(s);
-	close_fd(&s->fd);
+	test_close(&s->fd);
 	usleep(100000);
 	after = count_releases(s);
 	ASSERT_OR_XFAIL(return, &s->env,
@@ -822,11 +815,6 @@ TEST_F(stack, mapping_shows_the_inode_that_was_opened)
 
 /* Attributes */
 
-static bool same_time(struct timespec a, struct timespec b)
-{
-	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
 /* What stat() says of the top is what it says of the bottom. */
 static bool same_attr(struct stack *s)
 {
@@ -835,8 +823,8 @@ static bool same_attr(struct stack *s)
 	return !stat(s->top, &top) && !fstat(s->bottom_fd, &bottom) &&
 	       top.st_size == bottom.st_size &&
 	       top.st_blocks == bottom.st_blocks &&
-	       same_time(top.st_mtim, bottom.st_mtim) &&
-	       same_time(top.st_ctim, bottom.st_ctim);
+	       test_same_time(top.st_mtim, bottom.st_mtim) &&
+	       test_same_time(top.st_ctim, bottom.st_ctim);
 }
 
 static bool make_times_old(struct stack *s)
@@ -887,8 +875,8 @@ TEST_F(stack, attributes_are_right_after_the_mapping_is_gone)
 	ASSERT_EQ(0, msync(s->map, SIZE, MS_SYNC));
 	ASSERT_EQ(0, munmap(s->map, SIZE));
 	s->map = NULL;
-	close_fd(&s->fd);
-	close_fd(&s->read_fd);
+	test_close(&s->fd);
+	test_close(&s->read_fd);
 	test_sync(&s->env);
 	ASSERT_OR_XFAIL(return, &s->env, same_attr(s),
 			"shows old times after the last munmap");
@@ -1069,7 +1057,7 @@ TEST_F(lower, mapping_keeps_the_file_open)
 	s->map = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, s->fd, 0);
 	ASSERT_NE(MAP_FAILED, s->map);
 	before = count_releases(s);
-	close_fd(&s->fd);
+	test_close(&s->fd);
 	usleep(100000);
 	early = test_releases(s->file) - before.env;
 	ASSERT_OR_XFAIL(return, &s->env, !early,

@@ -199,6 +199,41 @@ bool test_has(int fd, off_t off, const void *data, size_t len)
 	return same;
 }
 
+off_t test_size(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) ? -1 : st.st_size;
+}
+
+off_t test_known_size(int fd)
+{
+	struct statx stx;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &stx))
+		return -1;
+	return stx.stx_size;
+}
+
+int test_mode(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) ? -1 : (int)(st.st_mode & 07777);
+}
+
+bool test_same_time(struct timespec a, struct timespec b)
+{
+	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+void test_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 /* Settings of the kernel's */
 
 static bool read_text(const char *path, char *buf, size_t size)
@@ -1315,6 +1350,19 @@ double test_now(void)
 void test_sleep_ms(long ms)
 {
 	sleep_ms(ms);
+}
+
+int test_wait(pid_t pid, double seconds)
+{
+	double end = test_now() + seconds;
+	int status;
+
+	do {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+		sleep_ms(5);
+	} while (test_now() < end);
+	return -1;
 }
 
 void test_rounds_begin(struct test_rounds *rounds, struct test_env *env,

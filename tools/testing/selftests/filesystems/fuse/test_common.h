@@ -240,6 +240,11 @@ bool test_all_released(struct test_file *file);
 /* Another mount of the backing directory: busy if and only if a file is in use */
 int test_bind_backing(struct test_env *env, char path[PATH_MAX]);
 
+/*
+ * The exit status of a child, 255 if a signal ended it, or -1 if it is there
+ * after so many seconds
+ */
+int test_wait(pid_t pid, double seconds);
 /* Runs @fn in a child. Its return value (0 to 254), or 255 if it died. */
 int test_in_child(int (*fn)(void *arg), void *arg);
 /* The same as TEST_UID, without any capability */
@@ -280,6 +285,14 @@ void *test_shared_memory(size_t size);
 void test_pattern(void *buf, size_t len, unsigned int seed);
 /* What is in the file at @off is @data */
 bool test_has(int fd, off_t off, const void *data, size_t len);
+/* Size and permissions as fstat() has them; -1 if it fails */
+off_t test_size(int fd);
+int test_mode(int fd);
+/* The size that the kernel has without asking the server, or -1 */
+off_t test_known_size(int fd);
+bool test_same_time(struct timespec a, struct timespec b);
+/* Closes what is open there, and leaves -1 */
+void test_close(int *fd);
 /* Empties the page cache of a file. 0, or -1 with errno set. */
 int test_drop_cache(int fd);
 /* How many pages of the first @size bytes are in the page cache, or -1 */
