@@ -132,10 +132,10 @@ targets_of()
 	local conf=$1 skip
 
 	case $conf in
-	nommu) skip='^(fs/proc/task_mmu|mm/mmap|mm/memfd|io_uring/.*|kernel/(events|trace)/.*|security/.*)\.o$' ;;
-	allno) skip='^(fs/proc/.*|mm/nommu|mm/memfd|io_uring/.*|kernel/trace/.*|security/.*)\.o$' ;;
-	on | allmod) skip='^(fs/proc/task_nommu|mm/nommu)\.o$' ;;
-	*) skip='^(fs/proc/task_nommu|mm/nommu|security/.*)\.o$' ;;
+	nommu) skip='^(fs/proc/task_mmu|mm/mmap|io_uring/.*|kernel/(events|trace)/.*|security/.*)\.o$' ;;
+	allno) skip='^(fs/proc/.*|io_uring/.*|kernel/trace/.*|security/.*)\.o$' ;;
+	on | allmod) skip='^$' ;;
+	*) skip='^security/.*\.o$' ;;
 	esac
 	say fs/fuse/
 	case $conf in

@@ -184,13 +184,12 @@ sparse_clone()
 	} | sed 's|^|/|' | git_in "$1" sparse-checkout set --no-cone --stdin
 }
 
-# The objects that the series touches outside of whole directories of its own,
-# for any architecture with an MMU
+# The objects that the series touches outside of whole directories of its own
 touched_objects()
 {
 	tree_git diff --no-renames --name-only base HEAD |
 		grep -v -E '^(tools|Documentation|fs/fuse|fs/overlayfs)/' |
-		grep -v -x fs/proc/task_nommu.c | sed -n 's/\.c$/.o/p'
+		sed -n 's/\.c$/.o/p'
 }
 
 # check_fuse_symbols OBJ: what the objects in OBJ/fs/fuse want of each other is there.

@@ -145,7 +145,8 @@ count_tests()
 		'# # '*': Test terminated by timeout')
 			test_timed_out=1
 			;;
-		'# # '*.c:[0-9]*:* | '# # must be: '*)
+		'# # '*.c:[0-9]*:* | '# # must be: '* | \
+		'# # input '*' of seed '* | '# # no end of '*)
 			remarks+=("${line#'# # '}")
 			;;
 		'# selftests: '*)

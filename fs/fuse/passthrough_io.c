@@ -22,7 +22,6 @@
 #include <linux/fadvise.h>
 #include <linux/file.h>
 #include <linux/fsnotify.h>
-#include <linux/memfd.h>
 #include <linux/slab.h>
 #include <linux/splice.h>
 #include <linux/uio.h>
@@ -625,13 +624,6 @@ static int fuse_passthrough_may_mmap(struct file *backing_file,
 	if (IS_SWAPFILE(inode) && (vma->vm_flags & VM_WRITE))
 		return -ETXTBSY;
 
-	if (is_write_sealed(memfd_file_seals(backing_file))) {
-		if (vma->vm_flags & VM_WRITE)
-			return -EPERM;
-		/* Nor may it become writable later */
-		vma->vm_flags &= ~VM_MAYWRITE;
-	}
-
 	return 0;
 }
 
@@ -647,8 +639,8 @@ static int fuse_passthrough_may_mmap(struct file *backing_file,
  * Context: mmap_lock of the user's address space held for writing
  * Return: 0, -EIO if the inode is bad, -ENODEV if the backing file cannot be
  * mapped, -EACCES if it is append-only and -ETXTBSY if it is a swap file, neither
- * of which can be mapped to write, -EPERM if it is sealed against that, -EINVAL or
- * -EPERM as for reading, or its error
+ * of which can be mapped to write, -EINVAL or -EPERM as for reading, or its error,
+ * e.g. -EPERM if it is sealed against that
  */
 int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 {
