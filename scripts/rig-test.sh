@@ -115,6 +115,12 @@ results_of_tests()
 		'2 passed, 1 failed, 1 skipped' \
 		'failed: two_test: 2 two.second' \
 		'^    \| two_test.c:9:second:Expected 1 == 2'
+	made_up "a failed input of the fuzzer" 0 \
+		'sed -i "s/^# ok 2 two/# # input 7 of seed 3: it worked\n# # before it:\n# not ok 2 two/;
+			 s/^ok 2 .*/not ok 2 selftests: f: two_test # exit=1/" \
+			test.log' \
+		'2 passed, 1 failed, 1 skipped' \
+		'^    \| input 7 of seed 3: it worked'
 	made_up "a failed test in a program that ends with status 0" 0 \
 		'sed -i "s/^# ok 2 two/# not ok 2 two/" test.log' \
 		'2 passed, 2 failed, 1 skipped' 'failed: two_test: exit status 0'

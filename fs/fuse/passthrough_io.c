@@ -52,9 +52,24 @@ struct fuse_passthrough_aio {
 /* For ends of writes, on which memory reclaim may depend (swap, loop devices) */
 static struct workqueue_struct *fuse_passthrough_wq;
 
-static noinline int fuse_passthrough_change_flags(struct file *backing_file,
-						  unsigned int flags)
+/* The user's open flags, with what the FUSE mount says added */
+static inline unsigned int fuse_passthrough_flags(struct file *file)
 {
+	/* fcntl() may be changing them, in which case either will do */
+	unsigned int flags = data_race(file->f_flags);
+
+	if (file->f_path.mnt->mnt_flags & MNT_NOATIME)
+		flags |= O_NOATIME;
+
+	return flags;
+}
+
+static noinline int fuse_passthrough_change_flags(struct file *file,
+						  struct file *backing_file)
+{
+	unsigned int flags = fuse_passthrough_flags(file) &
+			     FUSE_PASSTHROUGH_SETFL_FLAGS;
+
 	/* As setfl() would have done, had it known the backing inode */
 	if (((flags ^ READ_ONCE(backing_file->f_flags)) & O_APPEND) &&
 	    IS_APPEND(file_inode(backing_file)))
@@ -79,21 +94,24 @@ static noinline int fuse_passthrough_change_flags(struct file *backing_file,
  * and splices are decided by the backing file's own flags.
  */
 static inline int fuse_passthrough_sync_flags(struct file *file,
-					      struct file *backing_file)
+					      struct file *backing_file,
+					      int rw)
 {
-	/* fcntl() may be changing them, in which case either will do */
-	unsigned int flags = data_race(file->f_flags);
+	unsigned int mask = FUSE_PASSTHROUGH_SETFL_FLAGS;
+	unsigned int flags;
 
-	if (file->f_path.mnt->mnt_flags & MNT_NOATIME)
-		flags |= O_NOATIME;
+	if (rw == WRITE) {
+		/* It does not move the access time, whatever the mount says */
+		flags = data_race(file->f_flags);
+		mask &= ~O_NOATIME;
+	} else {
+		flags = fuse_passthrough_flags(file);
+	}
 
-	if (likely(!((READ_ONCE(backing_file->f_flags) ^ flags) &
-		     FUSE_PASSTHROUGH_SETFL_FLAGS)))
+	if (likely(!((READ_ONCE(backing_file->f_flags) ^ flags) & mask)))
 		return 0;
 
-	return fuse_passthrough_change_flags(backing_file,
-					     flags &
-					     FUSE_PASSTHROUGH_SETFL_FLAGS);
+	return fuse_passthrough_change_flags(file, backing_file);
 }
 
 /*
@@ -117,21 +135,28 @@ static inline struct kiocb fuse_passthrough_iocb(struct kiocb *orig,
 	};
 }
 
+/* What a FUSE mount with "sync" means for each write, as for iocb_is_dsync() */
+static inline int fuse_passthrough_dsync(struct kiocb *orig)
+{
+	return IS_SYNC(file_inode(orig->ki_filp)) ? IOCB_DSYNC : 0;
+}
+
 static inline int fuse_passthrough_prepare(struct file *file,
-					   struct file *backing_file)
+					   struct file *backing_file, int rw)
 {
 	if (fuse_is_bad(file_inode(file)))
 		return -EIO;
 
-	return fuse_passthrough_sync_flags(file, backing_file);
+	return fuse_passthrough_sync_flags(file, backing_file, rw);
 }
 
 static inline int fuse_passthrough_prepare_iocb(struct kiocb *iocb,
-						struct file *backing_file)
+						struct file *backing_file,
+						int rw)
 {
 	int err;
 
-	err = fuse_passthrough_prepare(iocb->ki_filp, backing_file);
+	err = fuse_passthrough_prepare(iocb->ki_filp, backing_file, rw);
 	if (err)
 		return err;
 
@@ -188,6 +213,8 @@ static int fuse_passthrough_strip_mode(struct file *file,
 	if (kill & ATTR_KILL_SGID)
 		attr.ia_mode &= ~S_ISGID;
 	err = fuse_do_setattr(file_dentry(file), &attr, file);
+	if (!err)
+		fsnotify_change(file_dentry(file), ATTR_MODE);
 
 out_unlock:
 	inode_unlock(inode);
@@ -247,7 +274,9 @@ static inline void fuse_passthrough_written(struct file *file, loff_t pos,
 
 /*
  * Undoes the submission's preparations. A write changed the inode even if it
- * failed half way, but its end is known only if it did not.
+ * failed half way, but its end is known only if it did not: then it is no further
+ * than this, as not every file system has moved ki_pos there. More than the
+ * backing file has does not count.
  */
 static void fuse_passthrough_aio_end(struct fuse_passthrough_aio *aio, long res)
 {
@@ -255,8 +284,8 @@ static void fuse_passthrough_aio_end(struct fuse_passthrough_aio *aio, long res)
 
 	if (aio->write) {
 		kiocb_end_write(&aio->iocb);
-		fuse_passthrough_written(orig_iocb->ki_filp, aio->iocb.ki_pos,
-					 res);
+		fuse_passthrough_written(orig_iocb->ki_filp,
+					 aio->iocb.ki_pos + max(res, 0L), res);
 	}
 	orig_iocb->ki_pos = aio->iocb.ki_pos;
 }
@@ -323,6 +352,8 @@ static ssize_t fuse_passthrough_aio_submit(struct kiocb *orig_iocb,
 	aio->orig_iocb = orig_iocb;
 	/* Not every caller in the kernel sets IOCB_WRITE */
 	aio->write = iov_iter_rw(iter) == WRITE;
+	if (aio->write)
+		aio->iocb.ki_flags |= fuse_passthrough_dsync(orig_iocb);
 	refcount_set(&aio->ref, 2);
 
 	ret = -EAGAIN;
@@ -406,6 +437,7 @@ static ssize_t fuse_passthrough_write_sync(struct kiocb *orig_iocb,
 					  iocb.ki_flags & IOCB_NOWAIT))
 		return -EAGAIN;
 
+	iocb.ki_flags |= fuse_passthrough_dsync(orig_iocb);
 	ret = vfs_iocb_iter_write(backing_file, &iocb, from);
 	sb_end_write(backing_sb);
 	orig_iocb->ki_pos = iocb.ki_pos;
@@ -433,7 +465,7 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
 	ssize_t ret;
 	int err;
 
-	err = fuse_passthrough_prepare_iocb(iocb, backing_file);
+	err = fuse_passthrough_prepare_iocb(iocb, backing_file, READ);
 	if (err)
 		return err;
 
@@ -480,7 +512,7 @@ ssize_t fuse_passthrough_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	if (!iov_iter_count(from))
 		return 0;
 
-	err = fuse_passthrough_prepare_iocb(iocb, backing_file);
+	err = fuse_passthrough_prepare_iocb(iocb, backing_file, WRITE);
 	if (err)
 		return err;
 
@@ -531,7 +563,7 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
 	if (!backing_file->f_op->splice_read)
 		return -EINVAL;
 
-	ret = fuse_passthrough_prepare(in, backing_file);
+	ret = fuse_passthrough_prepare(in, backing_file, READ);
 	if (ret)
 		return ret;
 
@@ -575,7 +607,7 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 	bool counted;
 	ssize_t ret;
 
-	ret = fuse_passthrough_prepare(out, backing_file);
+	ret = fuse_passthrough_prepare(out, backing_file, WRITE);
 	if (ret)
 		return ret;
 
@@ -593,6 +625,10 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 		ret = iter_file_splice_write(pipe, backing_file, ppos, len,
 					     flags);
 	file_end_write(backing_file);
+	/* See fuse_passthrough_dsync() */
+	if (ret > 0 && IS_SYNC(file_inode(out)))
+		ret = vfs_fsync_range(backing_file, *ppos - ret, *ppos - 1,
+				      1) ?: ret;
 	revert_creds_light(old_cred);
 
 	/* The backing file's event has been made */
@@ -654,7 +690,7 @@ int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
 		return err;
 
 	/* Whether the access time moves is decided now */
-	err = fuse_passthrough_prepare(file, backing_file);
+	err = fuse_passthrough_prepare(file, backing_file, READ);
 	if (err)
 		return err;
 

@@ -22,8 +22,11 @@
  * leaves its mode, when the file is closed and its last mapping is gone.
  *
  * Locking: fi->lock protects fi->io_mode, fi->io_opens, fi->backing, and
- * ff->io_entry and ff->user_file of the opens on the list. ff->io_count is atomic.
- * The other fields of the open file are constant while it can be used.
+ * ff->io_entry and ff->user_file of the opens on the list. Whether there is a
+ * fi->backing is also looked at without it, and again with it where that matters.
+ * ff->io_count is atomic, ff->io_begun and ff->mapped_below are flags which are
+ * looked at without a lock. The other fields of the open file are constant while it
+ * can be used.
  */
 
 #include "fuse_i.h"
@@ -339,6 +342,7 @@ static struct fuse_backing *fuse_passthrough_join(struct fuse_inode *fi,
 	struct fuse_backing *fb = NULL;
 
 	spin_lock(&fi->lock);
+	fuse_io_leave_closed(fi);
 	if (fi->io_mode == FUSE_IO_PASSTHROUGH)
 		fuse_passthrough_enter(fi, ff, file, &fb);
 	else if (!(ff->open_flags & FOPEN_DIRECT_IO))
@@ -474,8 +478,9 @@ static int fuse_passthrough_open_backing(struct inode *inode, struct file *file)
 						       -ENOENT);
 	}
 
+	/* Another may have come and gone between the two */
 	reason = fuse_passthrough_begin(fi, ff, file, &fb);
-	if (reason && fuse_io_wait(fi, fb) > 0)
+	while (reason && fuse_io_wait(fi, fb) > 0)
 		reason = fuse_passthrough_begin(fi, ff, file, &fb);
 	if (reason) {
 		fuse_backing_put(fb);
@@ -535,6 +540,7 @@ bool fuse_passthrough_may_cache(struct file *file)
 		return true;
 
 	spin_lock(&fi->lock);
+	fuse_io_leave_closed(fi);
 	may = fi->io_mode != FUSE_IO_PASSTHROUGH;
 	if (may && hlist_unhashed(&ff->io_entry))
 		fuse_io_enter(fi, ff, file, FUSE_IO_CACHED);

@@ -1181,4 +1181,68 @@ TEST_F(noatime_mount, leaves_the_atime_for_sendfile_and_mmap)
 			"moves the atime on a noatime mount");
 }
 
+/* A mount with "sync": what is written to it is on disk */
+FIXTURE(sync_mount)
+{
+	struct files f;
+};
+
+FIXTURE_VARIANT(sync_mount)
+{
+	enum way way;
+};
+
+FIXTURE_VARIANT_ADD(sync_mount, write)
+{
+	.way = PLAIN,
+};
+
+FIXTURE_VARIANT_ADD(sync_mount, pwritev2)
+{
+	.way = VECTORED,
+};
+
+FIXTURE_VARIANT_ADD(sync_mount, io_submit)
+{
+	.way = AIO,
+};
+
+FIXTURE_VARIANT_ADD(sync_mount, splice)
+{
+	.way = SPLICE,
+};
+
+FIXTURE_SETUP(sync_mount)
+{
+	if (variant->way == AIO && !test_has_aio())
+		SKIP(_exit(255), "no io_submit: enable CONFIG_AIO");
+	ASSERT_TRUE(files_setup(&self->f, MS_SYNCHRONOUS));
+	TEST_NEEDS_PASSTHROUGH(&self->f.env);
+	ASSERT_TRUE(files_open(&self->f));
+}
+
+FIXTURE_TEARDOWN(sync_mount)
+{
+	EXPECT_EQ(0, test_count(&self->f.env, FUSE_WRITE));
+	EXPECT_EQ(0, test_count(&self->f.env, FUSE_FSYNC));
+	files_close(&self->f);
+}
+
+TEST_F(sync_mount, writes_as_with_o_dsync)
+{
+	struct files *f = &self->f;
+	int fd, usual, dirty;
+
+	if (!can_tell_dirty(f, variant->way))
+		SKIP(return, NOT_TOLD);
+	fd = open_local(f, O_RDWR | O_DSYNC);
+	ASSERT_LE(0, fd);
+	usual = dirty_after_write(f, variant->way, fd, f->local_fd);
+	close(fd);
+	dirty = dirty_after_write(f, variant->way, f->fd, f->backing_fd);
+	EXPECT_TRUE(test_has(f->backing_fd, 0, f->new, PAGE));
+	ASSERT_OR_XFAIL(return, &f->env, dirty == usual,
+			"leaves what is written to a sync mount in the page cache");
+}
+
 TEST_HARNESS_MAIN

@@ -121,6 +121,7 @@ struct live {
 	int refs;		/* the fd and mappings */
 	enum { NEUTRAL, CACHED, PASSTHROUGH } mode;
 	bool direct;		/* FOPEN_DIRECT_IO */
+	bool stream;		/* FOPEN_STREAM or FOPEN_NONSEEKABLE */
 	bool sure;		/* the mode is known */
 	int kind;		/* of the backing file */
 	int flags;		/* O_* */
@@ -826,6 +827,7 @@ static void judge_reply(struct world *w, const struct request *r,
 	*v = (struct verdict) { .sent = true, .id = out->backing_id };
 	v->live.node = node;
 	v->live.direct = out->open_flags & FOPEN_DIRECT_IO;
+	v->live.stream = out->open_flags & (FOPEN_STREAM | FOPEN_NONSEEKABLE);
 	v->live.flags = flags;
 	sure = mode_of(w, node, &now) && !others_are_busy(w, r->client) &&
 	       !w->conn.ending && !mutated;
@@ -836,7 +838,7 @@ static void judge_reply(struct world *w, const struct request *r,
 	if (v->certain || (sure && bad))
 		v->open = MUST_FAIL;
 	/* A new file, which is not the user's own, as the kernel finds out now */
-	else if (r->opcode == FUSE_TMPFILE && r->client == USER_CLIENT &&
+	else if (r->opcode != FUSE_OPEN && r->client == USER_CLIENT &&
 		 (flags & O_NOATIME))
 		return;
 	else if (sure && (v->live.mode != PASSTHROUGH ||
@@ -984,6 +986,9 @@ static bool check_errno(struct world *w, int self, const struct call *c,
 	if (ret >= 0)
 		return true;
 	if (backing && has_errno(backing_read, -ret))
+		return true;
+	/* An open that joins may have no file position */
+	if (backing && ret == -ESPIPE && live_of(w, self, c->slot)->stream)
 		return true;
 	if (!backing && (has_errno(any_call, -ret) || has_errno(more, -ret) ||
 			 (-ret < ERRNOS && w->conn.sent[-ret])))
@@ -2229,7 +2234,9 @@ static bool open_own_file(struct world *w)
 	int slot = below(w, SLOTS), dev = random_dev(w);
 	long ret;
 
-	if (!conn->mounted || conn->ending || c->o_path[slot] < 0 || c->dying)
+	/* If it is busy, it may have closed it, and opened another in its place */
+	if (!conn->mounted || conn->ending || c->o_path[slot] < 0 ||
+	    c->dying || c->busy)
 		return backing_open(w, NULL, false);
 	map.fd = pidfd_getfd_of(c->pid, c->o_path[slot]);
 	if (map.fd < 0)

@@ -587,27 +587,6 @@ TEST_F(io, of_an_inode_that_became_another_type_fails)
 
 /* Those who watch either file see what is done to it. */
 
-static int watch(const char *path, uint32_t events)
-{
-	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-
-	if (fd >= 0 && inotify_add_watch(fd, path, events) < 0)
-		test_close(&fd);
-	return fd;
-}
-
-/* The events so far */
-static uint32_t seen(int fd)
-{
-	struct inotify_event event;
-	uint32_t mask = 0;
-
-	/* Of a file there is no name to follow */
-	while (read(fd, &event, sizeof(event)) == sizeof(event))
-		mask |= event.mask;
-	return mask;
-}
-
 TEST_F(io, write_and_splice_are_seen_by_watchers_of_both_files)
 {
 	static const enum way ways[] = { PLAIN, VECTORED, SPLICE };
@@ -616,18 +595,19 @@ TEST_F(io, write_and_splice_are_seen_by_watchers_of_both_files)
 	int user_watch, backing_watch;
 	size_t i;
 
-	user_watch = watch(test_path(self->file, path), IN_MODIFY);
-	backing_watch = watch(test_backing_path(self->file, backing), IN_MODIFY);
+	user_watch = test_watch(test_path(self->file, path), IN_MODIFY);
+	backing_watch = test_watch(test_backing_path(self->file, backing),
+				   IN_MODIFY);
 	ASSERT_LE(0, user_watch);
 	ASSERT_LE(0, backing_watch);
 	for (i = 0; i < ARRAY_SIZE(ways); i++) {
 		/* overlayfs makes no event for splice() itself */
 		ASSERT_EQ(100, do_write(ways[i], self->backing_fd, self->data,
 					100, 0));
-		usual = seen(backing_watch);
+		usual = test_events(backing_watch);
 		ASSERT_EQ(100, do_write(ways[i], self->fd, self->data, 100, 0));
-		user_saw = seen(user_watch);
-		backing_saw = seen(backing_watch);
+		user_saw = test_events(user_watch);
+		backing_saw = test_events(backing_watch);
 		ASSERT_OR_XFAIL(return, &self->env,
 				user_saw && backing_saw == usual,
 				"makes no event for %s, by way %zu",
@@ -646,8 +626,8 @@ TEST_F(io, open_and_close_are_seen_by_watchers_of_both_files)
 	int user_watch, backing_watch;
 	int fd;
 
-	user_watch = watch(test_path(self->file, path), both);
-	backing_watch = watch(test_backing_path(self->file, backing), both);
+	user_watch = test_watch(test_path(self->file, path), both);
+	backing_watch = test_watch(test_backing_path(self->file, backing), both);
 	ASSERT_LE(0, user_watch);
 	ASSERT_LE(0, backing_watch);
 	fd = test_open(self->file, O_RDONLY);
@@ -655,8 +635,8 @@ TEST_F(io, open_and_close_are_seen_by_watchers_of_both_files)
 	close(fd);
 	/* The server has got the RELEASE */
 	ASSERT_TRUE(test_sync(&self->env) == 0);
-	EXPECT_EQ(both, seen(user_watch));
-	backing_saw = seen(backing_watch);
+	EXPECT_EQ(both, test_events(user_watch));
+	backing_saw = test_events(backing_watch);
 	ASSERT_OR_XFAIL(return, &self->env, backing_saw == both,
 			"makes events %#x for the backing file", backing_saw);
 	close(user_watch);

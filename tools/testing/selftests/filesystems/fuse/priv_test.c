@@ -10,6 +10,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -560,6 +561,25 @@ TEST_F(requests, are_sent_for_the_first_write_to_a_setuid_file)
 	ASSERT_OR_XFAIL(return, &f->env, !sent,
 			"sends %d requests for the next %d writes", sent,
 			WRITES);
+}
+
+TEST_F(requests, for_a_write_to_a_setuid_file_are_seen_by_watchers)
+{
+	struct files *f = &self->f;
+	char path[PATH_MAX];
+	int watch;
+
+	ASSERT_TRUE(set_mode(f->fd, 0, 06755));
+	watch = test_watch(test_path(f->file, path), IN_ATTRIB);
+	ASSERT_LE(0, watch);
+	ASSERT_EQ(0, write_as(ROOT, by_write, f->fd, 1));
+	EXPECT_EQ(0, test_events(watch));
+	ASSERT_EQ(0, write_as(USER, by_write, f->fd, 1));
+	ASSERT_OR_XFAIL(return, &f->env, test_mode(f->backing_fd) == 0755,
+			"leaves mode %#o", test_mode(f->backing_fd));
+	ASSERT_OR_XFAIL(return, &f->env, test_events(watch) == IN_ATTRIB,
+			"changes the mode without an event");
+	close(watch);
 }
 
 TEST_F(requests, are_sent_once_for_what_the_backing_file_has_lost)

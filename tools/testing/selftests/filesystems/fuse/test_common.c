@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -1093,6 +1094,28 @@ struct io_uring_sqe *ring_next(struct ring *ring)
 	return sqe;
 }
 
+/* Watching a file by inotify */
+
+int test_watch(const char *path, uint32_t events)
+{
+	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+
+	if (fd >= 0 && inotify_add_watch(fd, path, events) < 0)
+		test_close(&fd);
+	return fd;
+}
+
+uint32_t test_events(int fd)
+{
+	struct inotify_event event;
+	uint32_t mask = 0;
+
+	/* Of a file there is no name to follow */
+	while (read(fd, &event, sizeof(event)) == sizeof(event))
+		mask |= event.mask;
+	return mask;
+}
+
 /* Ways of reading and writing */
 
 static ssize_t result(ssize_t n)
@@ -1120,7 +1143,9 @@ static aio_context_t aio_context(void)
 
 static ssize_t aio(int opcode, int fd, const void *buf, size_t len, off_t off)
 {
+	static __thread uint64_t number;
 	struct iocb iocb = {
+		.aio_data = ++number,
 		.aio_lio_opcode = opcode, .aio_fildes = fd,
 		.aio_buf = (uintptr_t)buf, .aio_nbytes = len, .aio_offset = off,
 	};
@@ -1132,9 +1157,13 @@ static ssize_t aio(int opcode, int fd, const void *buf, size_t len, off_t off)
 	if (!ctx)
 		return -errno;
 	n = syscall(SYS_io_submit, ctx, 1, &iocbs);
-	if (n == 1)
+	/* A call before this that was interrupted has left its event */
+	while (n == 1) {
 		n = syscall(SYS_io_getevents, ctx, 1, 1, &event, NULL);
-	return n == 1 ? event.res : result(n);
+		if (n == 1 && event.data == number)
+			return event.res;
+	}
+	return result(n);
 }
 
 bool test_has_aio(void)

@@ -322,6 +322,10 @@ struct test_knob {
 int test_set_knobs(struct test_knob *knobs, size_t n);
 void test_restore_knobs(struct test_knob *knobs, size_t n);
 
+/* An fd that watches a file for IN_* events, or -1; and those since the last call */
+int test_watch(const char *path, uint32_t events);
+uint32_t test_events(int fd);
+
 /* Tries for some seconds, since files are closed late by other threads. */
 int test_umount(const char *path);
 /* Makes a copy of this program, that anybody may run. 0 or -1 */
