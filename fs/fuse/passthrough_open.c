@@ -291,8 +291,8 @@ static long fuse_io_wait(struct fuse_inode *fi, struct fuse_backing *fb)
 }
 
 /*
- * Enters passthrough mode with *@fbp, or with the inode's own backing file if
- * that is NULL; *@fbp then becomes a reference to it.
+ * Enters passthrough mode with *@fbp, with which there is no conflict, or with the
+ * inode's own backing file if that is NULL; *@fbp then becomes a reference to it.
  */
 static const char *fuse_passthrough_enter(struct fuse_inode *fi,
 					  struct fuse_file *ff,
@@ -300,13 +300,8 @@ static const char *fuse_passthrough_enter(struct fuse_inode *fi,
 					  struct fuse_backing **fbp)
 {
 	struct fuse_backing *fb = *fbp;
-	const char *conflict;
 
 	lockdep_assert_held(&fi->lock);
-
-	conflict = fuse_passthrough_conflict(fi, fb);
-	if (conflict)
-		return conflict;
 
 	if (!fb && !fi->backing)
 		return "backing id is zero and the inode has no backing file";
@@ -446,16 +441,25 @@ out_leave:
 	return fuse_passthrough_refuse(ff, "cannot open the backing file", err);
 }
 
+/* Waits for what is in the way of @ff, if it ends. NULL, or why it cannot begin */
 static const char *fuse_passthrough_begin(struct fuse_inode *fi,
 					  struct fuse_file *ff,
 					  struct file *file,
 					  struct fuse_backing **fbp)
 {
-	const char *conflict;
+	const char *conflict, *reason = NULL;
 
-	spin_lock(&fi->lock);
-	conflict = fuse_passthrough_enter(fi, ff, file, fbp);
-	spin_unlock(&fi->lock);
+	/* What was in the way is gone after the wait, but another may have come */
+	do {
+		spin_lock(&fi->lock);
+		conflict = fuse_passthrough_conflict(fi, *fbp);
+		if (!conflict)
+			reason = fuse_passthrough_enter(fi, ff, file, fbp);
+		spin_unlock(&fi->lock);
+
+		if (!conflict)
+			return reason;
+	} while (fuse_io_wait(fi, *fbp) > 0);
 
 	return conflict;
 }
@@ -478,10 +482,7 @@ static int fuse_passthrough_open_backing(struct inode *inode, struct file *file)
 						       -ENOENT);
 	}
 
-	/* Another may have come and gone between the two */
 	reason = fuse_passthrough_begin(fi, ff, file, &fb);
-	while (reason && fuse_io_wait(fi, fb) > 0)
-		reason = fuse_passthrough_begin(fi, ff, file, &fb);
 	if (reason) {
 		fuse_backing_put(fb);
 		return fuse_passthrough_refuse(ff, reason, -EBUSY);
