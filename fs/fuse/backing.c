@@ -14,7 +14,7 @@
  * that leaves it empty for good.
  */
 
-#include "fuse_i.h"
+#include "passthrough.h"
 
 #include <linux/cred.h>
 #include <linux/file.h>

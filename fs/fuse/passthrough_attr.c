@@ -15,7 +15,7 @@
  * Locking: fi->lock protects fi->backing_attr.
  */
 
-#include "fuse_i.h"
+#include "passthrough.h"
 
 #include <linux/file.h>
 

@@ -16,7 +16,7 @@
  * locks.
  */
 
-#include "fuse_i.h"
+#include "passthrough.h"
 
 #include <linux/cred.h>
 #include <linux/fadvise.h>

@@ -29,7 +29,7 @@
  * can be used.
  */
 
-#include "fuse_i.h"
+#include "passthrough.h"
 
 #include <linux/cred.h>
 #include <linux/file.h>
