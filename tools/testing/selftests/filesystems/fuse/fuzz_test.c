@@ -18,6 +18,7 @@
  */
 #include "test_common.h"
 
+#include <dirent.h>
 #include <linux/capability.h>
 #include <linux/fs.h>
 #include <linux/io_uring.h>
@@ -1023,7 +1024,8 @@ static bool settle(struct world *w, int self, const struct call *c, long ret)
 		forget_client(w, self);
 		break;
 	case UMOUNT:
-		if (!ret)
+		/* Or one that was killed has done it, and could not say so */
+		if (!ret || ret == -EINVAL)
 			w->conn.mounted = false;
 		break;
 	default:
@@ -2993,6 +2995,54 @@ static bool begin_conn(struct world *w)
 	return true;
 }
 
+static void print_fds(struct world *w, const char *pid)
+{
+	char path[PATH_MAX], file[PATH_MAX];
+	ssize_t n;
+	int fd;
+
+	for (fd = 0; fd < 64; fd++) {
+		test_pathf(path, "/proc/%s/fd/%d", pid, fd);
+		n = readlink(path, file, sizeof(file) - 1);
+		if (n < 0)
+			continue;
+		file[n] = 0;
+		if (strstr(file, w->conn.dir))
+			fprintf(stderr, "#   %s is %s\n", path, file);
+	}
+}
+
+static void print_lines(const char *pid, const char *name, const char *word)
+{
+	char path[PATH_MAX], line[PATH_MAX];
+	FILE *f;
+
+	test_pathf(path, "/proc/%s/%s", pid, name);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (strstr(line, word))
+			fprintf(stderr, "#   %s: %s", path, line);
+	if (f)
+		fclose(f);
+}
+
+/* Who has anything of the mount that is still busy */
+static void print_users(struct world *w)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+
+	while (proc && (entry = readdir(proc))) {
+		if (entry->d_name[0] < '0' || entry->d_name[0] > '9')
+			continue;
+		print_fds(w, entry->d_name);
+		print_lines(entry->d_name, "maps", w->conn.dir);
+		print_lines(entry->d_name, "stack", "fuse");
+	}
+	if (proc)
+		closedir(proc);
+}
+
 static bool end_round(struct world *w, const char *dir)
 {
 	static const struct call reset = { .type = RESET };
@@ -3026,8 +3076,11 @@ static bool end_round(struct world *w, const char *dir)
 	if (w->conn.mounted &&
 	    (!order(w, 0, &unmount) || !serve_until_idle(w, true)))
 		return false;
-	if (w->conn.mounted)
-		return wrong(w, "the mount is still busy");
+	if (w->conn.mounted) {
+		wrong(w, "the mount is still busy");
+		print_users(w);
+		return false;
+	}
 	if (w->conn.dev[0] >= 0 && !close_devices(w))
 		return false;
 	return drop_round_kinds(w, dir);
