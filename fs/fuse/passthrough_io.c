@@ -212,6 +212,10 @@ static int fuse_passthrough_strip_mode(struct file *file,
 		attr.ia_mode &= ~S_ISUID;
 	if (kill & ATTR_KILL_SGID)
 		attr.ia_mode &= ~S_ISGID;
+	/* The backing file's bits are not among those that the server shows */
+	if (attr.ia_mode == stat.mode)
+		goto out_unlock;
+
 	err = fuse_do_setattr(file_dentry(file), &attr, file);
 	if (!err)
 		fsnotify_change(file_dentry(file), ATTR_MODE);

@@ -650,6 +650,33 @@ TEST_F(requests, that_fail_make_writes_fail)
 	EXPECT_EQ(0755, test_mode(f->backing_fd));
 }
 
+static bool hide_setuid(struct test_env *env, struct fuse_req *req)
+{
+	struct fuse_attr_out out = { .attr_valid = 3600 };
+
+	if (req->in->opcode != FUSE_GETATTR ||
+	    test_attr(&env->file[0], &out.attr))
+		return false;
+	out.attr.mode &= ~06000;
+	fuse_reply(req, &out, sizeof(out));
+	return true;
+}
+
+/* A server may have modes of its own, of which the backing file's are no part */
+TEST_F(requests, do_not_strip_what_the_server_does_not_show)
+{
+	struct files *f = &self->f;
+	int before;
+
+	f->env.hook = hide_setuid;
+	ASSERT_EQ(0, fchmod(f->backing_fd, 06755));
+	before = test_count(&f->env, FUSE_SETATTR);
+	EXPECT_EQ(0, write_as(USER, by_write, f->fd, 1));
+	EXPECT_TRUE(test_has(f->backing_fd, 0, text, sizeof(text)));
+	EXPECT_EQ(before, test_count(&f->env, FUSE_SETATTR));
+	EXPECT_EQ(06755, test_mode(f->backing_fd));
+}
+
 static int read_a_byte(int fd)
 {
 	char c;
