@@ -58,7 +58,7 @@ static inline unsigned int fuse_passthrough_flags(struct file *file)
 	/* fcntl() may be changing them, in which case either will do */
 	unsigned int flags = data_race(file->f_flags);
 
-	if (file->f_path.mnt->mnt_flags & MNT_NOATIME)
+	if (unlikely(file->f_path.mnt->mnt_flags & MNT_NOATIME))
 		flags |= O_NOATIME;
 
 	return flags;
@@ -135,10 +135,10 @@ static inline struct kiocb fuse_passthrough_iocb(struct kiocb *orig,
 	};
 }
 
-/* What a FUSE mount with "sync" means for each write, as for iocb_is_dsync() */
-static inline int fuse_passthrough_dsync(struct kiocb *orig)
+/* Of a mount with "sync" each write is as one with O_DSYNC, see iocb_is_dsync() */
+static inline bool fuse_passthrough_is_sync(struct file *file)
 {
-	return IS_SYNC(file_inode(orig->ki_filp)) ? IOCB_DSYNC : 0;
+	return unlikely(file_inode(file)->i_sb->s_flags & SB_SYNCHRONOUS);
 }
 
 static inline int fuse_passthrough_prepare(struct file *file,
@@ -356,8 +356,8 @@ static ssize_t fuse_passthrough_aio_submit(struct kiocb *orig_iocb,
 	aio->orig_iocb = orig_iocb;
 	/* Not every caller in the kernel sets IOCB_WRITE */
 	aio->write = iov_iter_rw(iter) == WRITE;
-	if (aio->write)
-		aio->iocb.ki_flags |= fuse_passthrough_dsync(orig_iocb);
+	if (aio->write && fuse_passthrough_is_sync(orig_iocb->ki_filp))
+		aio->iocb.ki_flags |= IOCB_DSYNC;
 	refcount_set(&aio->ref, 2);
 
 	ret = -EAGAIN;
@@ -441,7 +441,8 @@ static ssize_t fuse_passthrough_write_sync(struct kiocb *orig_iocb,
 					  iocb.ki_flags & IOCB_NOWAIT))
 		return -EAGAIN;
 
-	iocb.ki_flags |= fuse_passthrough_dsync(orig_iocb);
+	if (fuse_passthrough_is_sync(orig_iocb->ki_filp))
+		iocb.ki_flags |= IOCB_DSYNC;
 	ret = vfs_iocb_iter_write(backing_file, &iocb, from);
 	sb_end_write(backing_sb);
 	orig_iocb->ki_pos = iocb.ki_pos;
@@ -629,8 +630,7 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 		ret = iter_file_splice_write(pipe, backing_file, ppos, len,
 					     flags);
 	file_end_write(backing_file);
-	/* See fuse_passthrough_dsync() */
-	if (ret > 0 && IS_SYNC(file_inode(out)))
+	if (ret > 0 && fuse_passthrough_is_sync(out))
 		ret = vfs_fsync_range(backing_file, *ppos - ret, *ppos - 1,
 				      1) ?: ret;
 	revert_creds_light(old_cred);
