@@ -414,39 +414,53 @@ out_end:
 	return ret;
 }
 
-static ssize_t fuse_passthrough_read_sync(struct kiocb *orig_iocb,
-					  struct file *backing_file,
-					  struct iov_iter *to)
+static __always_inline ssize_t fuse_passthrough_read(struct kiocb *orig_iocb,
+						     struct file *backing_file,
+						     struct iov_iter *to)
 {
+	struct fuse_file *ff = orig_iocb->ki_filp->private_data;
 	struct kiocb iocb = fuse_passthrough_iocb(orig_iocb, backing_file);
+	const struct cred *old_cred;
 	ssize_t ret;
 
 	/* IOCB_WAITQ, which buffered reads alone may have */
 	iocb.ki_waitq = orig_iocb->ki_waitq;
+	old_cred = override_creds_light(ff->backing_cred);
 	ret = vfs_iocb_iter_read(backing_file, &iocb, to);
+	revert_creds_light(old_cred);
 	orig_iocb->ki_pos = iocb.ki_pos;
 
 	return ret;
 }
 
-static ssize_t fuse_passthrough_write_sync(struct kiocb *orig_iocb,
-					   struct file *backing_file,
-					   struct iov_iter *from)
+static __always_inline ssize_t fuse_passthrough_write(struct kiocb *orig_iocb,
+						      struct file *backing_file,
+						      struct iov_iter *from)
 {
 	struct super_block *backing_sb = file_inode(backing_file)->i_sb;
+	struct file *file = orig_iocb->ki_filp;
+	struct fuse_file *ff = file->private_data;
 	struct kiocb iocb = fuse_passthrough_iocb(orig_iocb, backing_file);
+	const struct cred *old_cred;
 	ssize_t ret;
+
+	ret = fuse_passthrough_remove_privs(file, backing_file,
+					    iocb.ki_flags & IOCB_NOWAIT);
+	if (ret)
+		return ret;
 
 	if (!fuse_passthrough_start_write(backing_sb,
 					  iocb.ki_flags & IOCB_NOWAIT))
 		return -EAGAIN;
 
-	if (fuse_passthrough_is_sync(orig_iocb->ki_filp))
+	if (fuse_passthrough_is_sync(file))
 		iocb.ki_flags |= IOCB_DSYNC;
+	old_cred = override_creds_light(ff->backing_cred);
 	ret = vfs_iocb_iter_write(backing_file, &iocb, from);
+	revert_creds_light(old_cred);
 	sb_end_write(backing_sb);
 	orig_iocb->ki_pos = iocb.ki_pos;
-	fuse_passthrough_written(orig_iocb->ki_filp, iocb.ki_pos, ret);
+	fuse_passthrough_written(file, iocb.ki_pos, ret);
 
 	return ret;
 }
@@ -465,8 +479,6 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
 	struct fuse_file *ff = iocb->ki_filp->private_data;
 	struct file *backing_file = ff->backing_file;
-	const struct cred *old_cred;
-	bool counted;
 	ssize_t ret;
 	int err;
 
@@ -477,12 +489,12 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
 	if (fuse_passthrough_is_async(iocb))
 		return fuse_passthrough_aio(iocb, backing_file, to);
 
-	counted = fuse_io_begin(ff, false);
-	old_cred = override_creds_light(ff->backing_cred);
-	ret = fuse_passthrough_read_sync(iocb, backing_file, to);
-	revert_creds_light(old_cred);
-	if (counted)
-		fuse_io_end(ff);
+	/* The usual case: inlined apart, it has nothing to remember or to undo */
+	if (!fuse_io_begin(ff, false))
+		return fuse_passthrough_read(iocb, backing_file, to);
+
+	ret = fuse_passthrough_read(iocb, backing_file, to);
+	fuse_io_end(ff);
 
 	return ret;
 }
@@ -506,11 +518,8 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
  */
 ssize_t fuse_passthrough_write_iter(struct kiocb *iocb, struct iov_iter *from)
 {
-	struct file *file = iocb->ki_filp;
-	struct fuse_file *ff = file->private_data;
+	struct fuse_file *ff = iocb->ki_filp->private_data;
 	struct file *backing_file = ff->backing_file;
-	const struct cred *old_cred;
-	bool counted;
 	ssize_t ret;
 	int err;
 
@@ -524,19 +533,12 @@ ssize_t fuse_passthrough_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	if (fuse_passthrough_is_async(iocb))
 		return fuse_passthrough_aio(iocb, backing_file, from);
 
-	counted = fuse_io_begin(ff, false);
-	ret = fuse_passthrough_remove_privs(file, backing_file,
-					    iocb->ki_flags & IOCB_NOWAIT);
-	if (ret)
-		goto out_end;
+	if (!fuse_io_begin(ff, false))
+		return fuse_passthrough_write(iocb, backing_file, from);
 
-	old_cred = override_creds_light(ff->backing_cred);
-	ret = fuse_passthrough_write_sync(iocb, backing_file, from);
-	revert_creds_light(old_cred);
+	ret = fuse_passthrough_write(iocb, backing_file, from);
+	fuse_io_end(ff);
 
-out_end:
-	if (counted)
-		fuse_io_end(ff);
 	return ret;
 }
 
