@@ -210,6 +210,27 @@ static void fuse_io_leave_closed(struct fuse_inode *fi)
 	}
 }
 
+/*
+ * Is there an open that keeps passthrough mode? Looks no further than to the first
+ * one, so that it does not take longer if there are many.
+ */
+static bool fuse_io_in_passthrough(struct fuse_inode *fi)
+{
+	struct fuse_file *ff;
+	struct hlist_node *next;
+
+	if (fi->io_mode != FUSE_IO_PASSTHROUGH)
+		return false;
+
+	hlist_for_each_entry_safe(ff, next, &fi->io_opens, io_entry) {
+		if (!fuse_io_is_over(ff))
+			return true;
+		fuse_io_leave(fi, ff);
+	}
+
+	return false;
+}
+
 static const char *fuse_passthrough_conflict(struct fuse_inode *fi,
 					     struct fuse_backing *fb)
 {
@@ -337,8 +358,7 @@ static struct fuse_backing *fuse_passthrough_join(struct fuse_inode *fi,
 	struct fuse_backing *fb = NULL;
 
 	spin_lock(&fi->lock);
-	fuse_io_leave_closed(fi);
-	if (fi->io_mode == FUSE_IO_PASSTHROUGH)
+	if (fuse_io_in_passthrough(fi))
 		fuse_passthrough_enter(fi, ff, file, &fb);
 	else if (!(ff->open_flags & FOPEN_DIRECT_IO))
 		fuse_io_enter(fi, ff, file, FUSE_IO_CACHED);
@@ -541,8 +561,7 @@ bool fuse_passthrough_may_cache(struct file *file)
 		return true;
 
 	spin_lock(&fi->lock);
-	fuse_io_leave_closed(fi);
-	may = fi->io_mode != FUSE_IO_PASSTHROUGH;
+	may = !fuse_io_in_passthrough(fi);
 	if (may && hlist_unhashed(&ff->io_entry))
 		fuse_io_enter(fi, ff, file, FUSE_IO_CACHED);
 	spin_unlock(&fi->lock);
