@@ -18,6 +18,7 @@ passed=0
 failed=0
 
 [ -e "$linux/.git" ] || die "there is no build/linux; run 'make tree'"
+use_ccache
 mkdir -p "$out"
 exec 9>"$out/lock"
 flock -n 9 || die "another check-bases runs in $out"

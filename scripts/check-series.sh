@@ -21,6 +21,7 @@ for tool in sparse aarch64-linux-gnu-gcc arm-linux-gnueabi-gcc; do
 	command -v "$tool" >/dev/null ||
 		die "$tool is not installed; run 'make deps'"
 done
+use_ccache
 mkdir -p "$out"
 exec 9>"$out/lock"
 flock -n 9 || die "another check-series runs in $out"
@@ -185,7 +186,7 @@ base_key()
 	tree_git rev-parse 'base^{tree}'
 	targets_of "$1"
 	options_of "$1"
-	declare -f kmake warnings
+	declare -f kmake warnings use_ccache
 	cat "$top"/scripts/kernel/{common,fast}.config
 }
 
@@ -202,9 +203,26 @@ build_base()
 	base_key "$conf" >"$out/$conf/base.key"
 }
 
+# What has passed with the same sources and the same checks passes again: after
+# a change to one patch, those before it need no build
+tree_key()
+{
+	{
+		git -C "$src" rev-parse 'HEAD^{tree}'
+		base_key "$1"
+		declare -f build_objects build_patch check_fuse_symbols
+	} | sha256sum
+}
+
 build_patch()
 {
-	local conf=$1
+	local conf=$1 key
+
+	key=$(tree_key "$conf")
+	if grep -qxF "$key" "$out/$conf/passed" 2>/dev/null; then
+		say "the same files have passed before"
+		return
+	fi
 
 	configure "$conf" || return
 	build_objects "$conf" || return
@@ -214,6 +232,7 @@ build_patch()
 		touch "$out/$conf/unfinished"
 		return 1
 	fi
+	say "$key" >>"$out/$conf/passed"
 }
 
 # check_all FUNCTION NAME CONFIGURATION...: at the same time

@@ -30,13 +30,8 @@ if [ "$kind" = base ]; then
 	fi
 fi
 
-# Every clone compiles much of the same text. Not with gcov, which wants the files
-# where they were compiled.
-if [ "$kind" != cover ] && [ -d /usr/lib/ccache ]; then
-	export PATH=/usr/lib/ccache:$PATH
-	export CCACHE_BASEDIR=$build CCACHE_NOHASHDIR=1
-	export CCACHE_SLOPPINESS=include_file_mtime,include_file_ctime
-fi
+# Not with gcov, which wants the files where they were compiled
+[ "$kind" = cover ] || use_ccache
 
 kmake()
 {

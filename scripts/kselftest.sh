@@ -100,6 +100,8 @@ cp -r "$work/install" "$work/root/kselftest"
 say "timeout=$timeout" >"$work/root/kselftest/filesystems/fuse/settings"
 {
 	say "export FUSE_TEST_DIR=/mnt/$fs/fuse-test"
+	say "export FUSE_TEST_FREEZE=1"
+	[ "$kind" != off ] || say "export FUSE_TEST_WITHOUT_FEATURE=1"
 	[ -z "$ops" ] || say "export FUSE_DATA_OPS=$ops"
 	say "export FUSE_DATA_SEED=$seed"
 	[ -z "$race_rounds" ] || say "export FUSE_RACE_ROUNDS=$race_rounds"

@@ -260,6 +260,15 @@ list_programs()
 	fi
 }
 
+# Every clone, and every patch of the series, compiles much of the same text.
+use_ccache()
+{
+	[ -d /usr/lib/ccache ] || return 0
+	export PATH=/usr/lib/ccache:$PATH
+	export CCACHE_BASEDIR=$build CCACHE_NOHASHDIR=1
+	export CCACHE_SLOPPINESS=include_file_mtime,include_file_ctime
+}
+
 # install_selftests DIR: the programs are the same for every kernel, and made once
 install_selftests()
 {
@@ -269,7 +278,7 @@ install_selftests()
 	exec 8>"$out/lock"
 	flock 8
 	make -s -C "$linux" O="$out" headers_install || return
-	make -s -C "$linux/tools/testing/selftests" -j"$jobs" O="$out" \
+	CFLAGS=-Werror make -s -C "$linux/tools/testing/selftests" -j"$jobs" O="$out" \
 		TARGETS=filesystems/fuse SKIP_TARGETS='' \
 		INSTALL_PATH="$1" FORCE_TARGETS=1 install || return
 	exec 8>&-

@@ -20,6 +20,7 @@
 #include <linux/file.h>
 #include <linux/fsnotify.h>
 #include <linux/idr.h>
+#include <linux/magic.h>
 #include <linux/namei.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -32,6 +33,9 @@
  */
 static void fuse_backing_set_lock_classes(struct super_block *sb)
 {
+	static const char * const names[SB_FREEZE_LEVELS] = {
+		"fuse_sb_writers", "fuse_sb_pagefaults", "fuse_sb_internal",
+	};
 	static struct lock_class_key
 		keys[FILESYSTEM_MAX_STACK_DEPTH][SB_FREEZE_LEVELS];
 	int i;
@@ -39,7 +43,7 @@ static void fuse_backing_set_lock_classes(struct super_block *sb)
 	for (i = 0; i < SB_FREEZE_LEVELS; i++)
 		lockdep_set_class_and_name(&sb->s_writers.rw_sem[i],
 					   &keys[sb->s_stack_depth - 1][i],
-					   "fuse_sb_writers");
+					   names[i]);
 }
 
 /**
@@ -212,6 +216,17 @@ static bool fuse_backing_allowed(struct fuse_conn *fc)
 	return smp_load_acquire(&fc->passthrough) && capable(CAP_SYS_ADMIN);
 }
 
+/* The depth of a FUSE mount is not known before its server has answered INIT. */
+static bool fuse_backing_depth_allowed(struct fuse_conn *fc,
+				       struct super_block *sb)
+{
+	if (sb->s_magic == FUSE_SUPER_MAGIC &&
+	    !smp_load_acquire(&get_fuse_conn_super(sb)->initialized))
+		return false;
+
+	return sb->s_stack_depth < fc->max_stack_depth;
+}
+
 static int fuse_backing_check_file(struct fuse_conn *fc, struct file *file)
 {
 	struct inode *inode = file_inode(file);
@@ -226,7 +241,7 @@ static int fuse_backing_check_file(struct fuse_conn *fc, struct file *file)
 	if (!inode->i_fop->read_iter || !inode->i_fop->write_iter)
 		return -EOPNOTSUPP;
 
-	if (inode->i_sb->s_stack_depth >= fc->max_stack_depth)
+	if (!fuse_backing_depth_allowed(fc, inode->i_sb))
 		return -ELOOP;
 
 	return 0;
@@ -330,7 +345,7 @@ static int fuse_backing_close(struct fuse_conn *fc, u32 __user *argp)
  * -EISDIR: OPEN: a directory
  * -EINVAL: OPEN: anything else that is not a regular file
  * -EOPNOTSUPP: OPEN: the file cannot be read and written by iov_iter
- * -ELOOP: OPEN: the file system is stacked too deeply
+ * -ELOOP: OPEN: the file system is stacked too deeply, or may come to be
  * -ENOMEM: OPEN: out of memory, or of ids
  * -ENOTCONN: OPEN: the connection was aborted
  */

@@ -79,6 +79,17 @@ static inline bool fuse_inode_passthrough(struct inode *inode)
 	       READ_ONCE(get_fuse_inode(inode)->backing);
 }
 
+/*
+ * Is what a server stores in the page cache kept? To be asked by who has the page
+ * locked, before it becomes one that is up to date.
+ */
+static inline bool fuse_inode_stores(struct inode *inode)
+{
+	/* Pairs with fuse_passthrough_attach(), which empties the page cache */
+	smp_mb();
+	return !fuse_inode_passthrough(inode);
+}
+
 /* Does mmap of this open file go to the backing file? */
 static inline bool fuse_file_has_backing(struct fuse_file *ff)
 {
@@ -108,7 +119,12 @@ static inline bool fuse_io_begin(struct fuse_file *ff, bool async)
 	return true;
 }
 
-/* The completion of what was begun as asynchronous */
+/**
+ * fuse_io_completed() - what was begun as asynchronous has been completed
+ * @ff: open file, which the caller has a reference to through its user_file
+ *
+ * Context: any, interrupts included
+ */
 static inline void fuse_io_completed(struct fuse_file *ff)
 {
 	if (ff->fm->fc->passthrough)
@@ -206,6 +222,11 @@ static inline void fuse_file_set_backing_id(struct fuse_file *ff, int id)
 static inline bool fuse_inode_passthrough(struct inode *inode)
 {
 	return false;
+}
+
+static inline bool fuse_inode_stores(struct inode *inode)
+{
+	return true;
 }
 
 static inline bool fuse_file_has_backing(struct fuse_file *ff)

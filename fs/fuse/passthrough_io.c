@@ -165,17 +165,30 @@ static inline int fuse_passthrough_prepare_iocb(struct kiocb *iocb,
 	    !(backing_file->f_mode & FMODE_CAN_ODIRECT))
 		return -EINVAL;
 
+	if (rw == WRITE && !(iocb->ki_flags & IOCB_APPEND) &&
+	    IS_APPEND(file_inode(backing_file)))
+		return -EPERM;
+
 	return 0;
 }
 
-/* The ATTR_KILL_* that a write by the current user calls for */
+/*
+ * The ATTR_KILL_* that a write by the current user calls for. Either mode may be
+ * newer than the other, but what the server was found to hide counts no more.
+ */
 static int fuse_passthrough_should_drop(struct file *file,
 					struct file *backing_file)
 {
-	/* Either of the two may be newer than the other, or say less */
-	return setattr_should_drop_suidgid(&init_user_ns, file_inode(file)) |
-	       setattr_should_drop_suidgid(file_mnt_user_ns(backing_file),
-					   file_inode(backing_file));
+	struct inode *inode = file_inode(file);
+	struct inode *backing_inode = file_inode(backing_file);
+	int kill = setattr_should_drop_suidgid(&init_user_ns, inode);
+
+	if ((backing_inode->i_mode & (S_ISUID | S_ISGID)) ==
+	    READ_ONCE(get_fuse_inode(inode)->hidden_mode))
+		return kill;
+
+	return kill | setattr_should_drop_suidgid(file_mnt_user_ns(backing_file),
+						  backing_inode);
 }
 
 /*
@@ -190,11 +203,13 @@ static int fuse_passthrough_strip_mode(struct file *file,
 {
 	struct inode *inode = file_inode(file);
 	struct iattr attr = { .ia_valid = ATTR_MODE | ATTR_FORCE };
+	umode_t backing_mode;
 	struct kstat stat;
 	int kill;
 	int err;
 
 	inode_lock(inode);
+	backing_mode = file_inode(backing_file)->i_mode;
 	/*
 	 * The mode may be stale, and stays so if another write ends before the
 	 * reply is here: then that counts as outdated.
@@ -212,9 +227,15 @@ static int fuse_passthrough_strip_mode(struct file *file,
 		attr.ia_mode &= ~S_ISUID;
 	if (kill & ATTR_KILL_SGID)
 		attr.ia_mode &= ~S_ISGID;
-	/* The backing file's bits are not among those that the server shows */
-	if (attr.ia_mode == stat.mode)
+	/*
+	 * The backing file's bits are not among those that the server shows. It
+	 * need not be asked again for as long as they are the same.
+	 */
+	if (attr.ia_mode == stat.mode) {
+		WRITE_ONCE(get_fuse_inode(inode)->hidden_mode,
+			   backing_mode & (S_ISUID | S_ISGID));
 		goto out_unlock;
+	}
 
 	err = fuse_do_setattr(file_dentry(file), &attr, file);
 	if (!err)
@@ -384,9 +405,9 @@ out_put:
 	return ret;
 }
 
-static noinline ssize_t fuse_passthrough_aio(struct kiocb *iocb,
-					     struct file *backing_file,
-					     struct iov_iter *iter)
+static noinline ssize_t fuse_passthrough_aio_rw(struct kiocb *iocb,
+						struct file *backing_file,
+						struct iov_iter *iter)
 {
 	struct file *file = iocb->ki_filp;
 	struct fuse_file *ff = file->private_data;
@@ -487,7 +508,7 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
 		return err;
 
 	if (fuse_passthrough_is_async(iocb))
-		return fuse_passthrough_aio(iocb, backing_file, to);
+		return fuse_passthrough_aio_rw(iocb, backing_file, to);
 
 	/* The usual case: inlined apart, it has nothing to remember or to undo */
 	if (!fuse_io_begin(ff, false))
@@ -531,7 +552,7 @@ ssize_t fuse_passthrough_write_iter(struct kiocb *iocb, struct iov_iter *from)
 		return err;
 
 	if (fuse_passthrough_is_async(iocb))
-		return fuse_passthrough_aio(iocb, backing_file, from);
+		return fuse_passthrough_aio_rw(iocb, backing_file, from);
 
 	if (!fuse_io_begin(ff, false))
 		return fuse_passthrough_write(iocb, backing_file, from);
@@ -585,6 +606,20 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
 	return ret;
 }
 
+/* What a splice has written to a file of a mount with "sync", as O_DSYNC has it */
+static int fuse_passthrough_sync_range(struct fuse_file *ff, loff_t pos,
+				       size_t len)
+{
+	const struct cred *old_cred;
+	int err;
+
+	old_cred = override_creds_light(ff->backing_cred);
+	err = vfs_fsync_range(ff->backing_file, pos, pos + len - 1, 1);
+	revert_creds_light(old_cred);
+
+	return err;
+}
+
 /**
  * fuse_passthrough_splice_write() - ->splice_write() of a passthrough file
  * @pipe: pipe to drain, not locked
@@ -632,15 +667,14 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 		ret = iter_file_splice_write(pipe, backing_file, ppos, len,
 					     flags);
 	file_end_write(backing_file);
-	if (ret > 0 && fuse_passthrough_is_sync(out))
-		ret = vfs_fsync_range(backing_file, *ppos - ret, *ppos - 1,
-				      1) ?: ret;
 	revert_creds_light(old_cred);
 
 	/* The backing file's event has been made */
 	if (ret > 0)
 		fsnotify_modify(out);
 	fuse_passthrough_written(out, *ppos, ret);
+	if (ret > 0 && fuse_passthrough_is_sync(out))
+		ret = fuse_passthrough_sync_range(ff, *ppos - ret, ret) ?: ret;
 
 out_end:
 	if (counted)

@@ -184,8 +184,11 @@ static bool fuse_io_is_over(struct fuse_file *ff)
  */
 static bool fuse_io_is_ending(struct fuse_file *ff)
 {
-	return ff->user_file && !READ_ONCE(ff->io_begun) &&
-	       file_count(ff->user_file) <= atomic_read(&ff->io_count);
+	long count = ff->user_file ? file_count(ff->user_file) : 0;
+
+	/* Without any, it is not I/O that keeps the mode, but a mapping */
+	return count && !READ_ONCE(ff->io_begun) &&
+	       count <= atomic_read(&ff->io_count);
 }
 
 /* From now on, see what begins */
@@ -331,6 +334,7 @@ static const char *fuse_passthrough_enter(struct fuse_inode *fi,
 		*fbp = fuse_backing_get(fi->backing);
 	} else if (!fi->backing) {
 		WRITE_ONCE(fi->backing, fuse_backing_get(fb));
+		WRITE_ONCE(fi->hidden_mode, 0);
 		fuse_passthrough_attr_begin(fi);
 	}
 
@@ -367,6 +371,17 @@ static struct fuse_backing *fuse_passthrough_join(struct fuse_inode *fi,
 	return fb;
 }
 
+static bool fuse_io_keeps_mode(struct fuse_inode *fi, struct fuse_file *ff)
+{
+	bool keeps;
+
+	spin_lock(&fi->lock);
+	keeps = !hlist_unhashed(&ff->io_entry);
+	spin_unlock(&fi->lock);
+
+	return keeps;
+}
+
 /* The last reference to ff->backing_file is gone, that of mappings included */
 static void fuse_passthrough_released(void *data)
 {
@@ -374,8 +389,13 @@ static void fuse_passthrough_released(void *data)
 	struct inode *inode = ff->inode;
 
 	put_cred(ff->backing_cred);
-	/* What was being stored when the mode began must not be seen after it */
-	invalidate_inode_pages2(inode->i_mapping);
+	/*
+	 * What got into the page cache all the same, by swapon(2) or uprobes, must
+	 * not be seen after the mode. If that has ended already, the pages that are
+	 * there now are another open's, and may be locked until the server answers.
+	 */
+	if (fuse_io_keeps_mode(get_fuse_inode(inode), ff))
+		invalidate_inode_pages2(inode->i_mapping);
 	/* What the last stores have changed, also on another FUSE mount */
 	fuse_passthrough_inval_mask(inode);
 	fuse_passthrough_leave(inode, ff);
@@ -424,6 +444,8 @@ static int fuse_passthrough_attach(struct inode *inode, struct file *file,
 	struct file *backing_file;
 	int err;
 
+	/* Pairs with fuse_inode_stores(): either sees what the other has done */
+	smp_mb();
 	/* Left over from cached opens: nobody would keep it up to date */
 	invalidate_inode_pages2(inode->i_mapping);
 	fuse_passthrough_sync_writes(inode);
@@ -458,6 +480,10 @@ static int fuse_passthrough_attach(struct inode *inode, struct file *file,
 out_leave:
 	fuse_passthrough_leave(inode, ff);
 	fuse_backing_put(fb);
+	/* A lease on the backing file, or a signal: the same open may succeed later */
+	if (err == -EAGAIN || err == -EINTR || err == -ERESTARTSYS)
+		return err;
+
 	return fuse_passthrough_refuse(ff, "cannot open the backing file", err);
 }
 
@@ -521,7 +547,8 @@ static int fuse_passthrough_open_backing(struct inode *inode, struct file *file)
  *
  * Context: may sleep; the parent's inode may be locked, @inode is not
  * Return: 0, or -EIO if the reply cannot be followed. A tracepoint and a
- * pr_debug() name the cause.
+ * pr_debug() name the cause. -EAGAIN, -EINTR or -ERESTARTSYS if it cannot wait for
+ * the end of a lease on the backing file (O_NONBLOCK, a signal).
  */
 int fuse_passthrough_open(struct inode *inode, struct file *file)
 {

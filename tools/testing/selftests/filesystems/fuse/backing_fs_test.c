@@ -44,6 +44,9 @@ struct disk {
 	int fd;			/* of the file, through FUSE */
 	char *map;
 	char *buf;		/* a page, aligned */
+	char cgroups[PATH_MAX];	/* where they are mounted */
+	bool memory_on;		/* for groups, by this test */
+	char group[PATH_MAX];	/* for this test alone; empty: there is none */
 };
 
 /* A disk: an image in a file, a file system that mke2fs makes, a loop device */
@@ -124,6 +127,27 @@ static void thaw(struct disk *disk)
 		disk->frozen = false;
 }
 
+static bool write_string(const char *dir, const char *name, const char *value)
+{
+	char path[PATH_MAX];
+	int fd = open(test_pathf(path, "%s/%s", dir, name), O_WRONLY | O_CLOEXEC);
+	bool good = fd >= 0 &&
+		    write(fd, value, strlen(value)) == (ssize_t)strlen(value);
+
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
+
+static void remove_group(struct disk *disk)
+{
+	if (disk->group[0])
+		rmdir(disk->group);
+	if (disk->memory_on)
+		write_string(disk->cgroups, "cgroup.subtree_control",
+			     "-memory");
+}
+
 FIXTURE_TEARDOWN(disk)
 {
 	struct disk *disk = &self->disk;
@@ -135,6 +159,7 @@ FIXTURE_TEARDOWN(disk)
 		close(disk->fd);
 	if (disk->dir >= 0)
 		close(disk->dir);
+	remove_group(disk);
 	test_teardown(&disk->env);
 	umount2(disk->path, MNT_DETACH);
 	free(disk->buf);
@@ -395,7 +420,8 @@ TEST_F_TIMEOUT(disk, that_is_frozen_makes_writers_wait, TEST_RACE_TIMEOUT)
 
 	ASSERT_TRUE(add_file(disk, O_RDWR) && open_and_map(disk));
 	n = start_users(disk, users, &stop, uses);
-	while (n > 0 && !wrong && test_rounds_next(&disk->rounds)) {
+	ASSERT_LT(0, n);
+	while (!wrong && test_rounds_next(&disk->rounds)) {
 		wrong = freeze_and_thaw(disk, users, n);
 		err = errno;
 	}
@@ -485,7 +511,8 @@ TEST_F_TIMEOUT(disk, that_is_remounted_read_only_refuses_writers,
 
 	ASSERT_TRUE(add_file(disk, O_RDONLY));
 	n = start_users(disk, users, &stop, uses);
-	while (n > 0 && !wrong && test_rounds_next(&disk->rounds)) {
+	ASSERT_LT(0, n);
+	while (!wrong && test_rounds_next(&disk->rounds)) {
 		wrong = remount_twice(disk, &remounts);
 		err = errno;
 	}
@@ -582,7 +609,8 @@ TEST_F_TIMEOUT(disk, whose_pages_are_taken_away_loses_nothing,
 
 	ASSERT_TRUE(add_file(disk, O_RDWR) && open_and_map(disk));
 	n = start_users(disk, users, &stop, uses);
-	while (n > 0 && !wrong && test_rounds_next(&disk->rounds)) {
+	ASSERT_LT(0, n);
+	while (!wrong && test_rounds_next(&disk->rounds)) {
 		wrong = take_pages(disk);
 		err = errno;
 	}
@@ -600,29 +628,34 @@ TEST_F_TIMEOUT(disk, whose_pages_are_taken_away_loses_nothing,
 #define GROUP_MEMORY	"8388608"
 #define MAPPED		(24 << 20)
 
-static bool write_string(const char *dir, const char *name, const char *value)
+static bool has_word(const char *dir, const char *name, const char *word)
 {
-	char path[PATH_MAX];
-	int fd = open(test_pathf(path, "%s/%s", dir, name), O_WRONLY | O_CLOEXEC);
-	bool good = fd >= 0 &&
-		    write(fd, value, strlen(value)) == (ssize_t)strlen(value);
+	char path[PATH_MAX], line[256] = "";
+	FILE *f = fopen(test_pathf(path, "%s/%s", dir, name), "r");
 
-	if (fd >= 0)
-		close(fd);
-	return good;
+	if (f && !fgets(line, sizeof(line), f))
+		line[0] = 0;
+	if (f)
+		fclose(f);
+	return strstr(line, word);
 }
 
 /* Why there is none, or NULL */
-static const char *make_group(struct test_env *env, char group[PATH_MAX])
+static const char *make_group(struct disk *disk)
 {
-	char root[PATH_MAX];
+	char path[PATH_MAX];
 
-	if (test_mount(env, "cgroup", "cgroup2", NULL, root))
+	if (test_mount(&disk->env, "cgroup", "cgroup2", NULL, disk->cgroups))
 		return "no cgroup2: enable CONFIG_CGROUPS";
-	write_string(root, "cgroup.subtree_control", "+memory");
-	test_pathf(group, "%s/fuse_test.%d", root, getpid());
-	if (mkdir(group, 0755) || !write_string(group, "memory.max",
-						GROUP_MEMORY))
+	if (!has_word(disk->cgroups, "cgroup.subtree_control", "memory"))
+		disk->memory_on = write_string(disk->cgroups,
+					       "cgroup.subtree_control",
+					       "+memory");
+	test_pathf(path, "%s/fuse_test.%d", disk->cgroups, getpid());
+	if (mkdir(path, 0755))
+		return "no group can be made";
+	memcpy(disk->group, path, sizeof(path));
+	if (!write_string(disk->group, "memory.max", GROUP_MEMORY))
 		return "no memory.max: enable CONFIG_MEMCG";
 	return NULL;
 }
@@ -678,9 +711,8 @@ TEST_F_TIMEOUT(disk, that_is_mapped_by_a_process_with_little_memory_works,
 	       TEST_RACE_TIMEOUT)
 {
 	struct disk *disk = &self->disk;
-	struct member m = {};
-	char group[PATH_MAX];
-	const char *reason = make_group(&disk->env, group);
+	struct member m = { .group = disk->group };
+	const char *reason = make_group(disk);
 	int status = 0;
 
 	if (reason)
@@ -690,7 +722,6 @@ TEST_F_TIMEOUT(disk, that_is_mapped_by_a_process_with_little_memory_works,
 	ASSERT_LE(0, disk->fd);
 	ASSERT_EQ(0, ftruncate(disk->fd, MAPPED));
 	m.fd = disk->fd;
-	m.group = group;
 	while (!status && test_rounds_next(&disk->rounds)) {
 		m.value++;
 		status = test_in_child(store_in_group, &m);
@@ -698,8 +729,8 @@ TEST_F_TIMEOUT(disk, that_is_mapped_by_a_process_with_little_memory_works,
 	EXPECT_EQ(0, status);
 	TH_LOG("%ld rounds in %.1f s, %ld times at the limit",
 	       disk->rounds.done, test_rounds_seconds(&disk->rounds),
-	       times_at_limit(group));
-	EXPECT_LT(0, times_at_limit(group));
+	       times_at_limit(disk->group));
+	EXPECT_LT(0, times_at_limit(disk->group));
 	disk->map = mmap(NULL, MAPPED, PROT_READ, MAP_SHARED, disk->fd, 0);
 	ASSERT_NE(MAP_FAILED, disk->map);
 	EXPECT_TRUE(is_stored(disk->map, m.value));
@@ -707,7 +738,6 @@ TEST_F_TIMEOUT(disk, that_is_mapped_by_a_process_with_little_memory_works,
 	disk->map = NULL;
 	EXPECT_EQ(0, test_count(&disk->env, FUSE_WRITE));
 	EXPECT_TRUE(disk_is_free(disk));
-	rmdir(group);
 }
 
 TEST_HARNESS_MAIN

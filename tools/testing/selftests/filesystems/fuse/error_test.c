@@ -380,7 +380,7 @@ static off_t max_size(int fd)
 			      .needed = true }
 
 #define NO_FAIL_REQUEST \
-	"no " FAIL_REQUEST ": enable CONFIG_FAIL_MAKE_REQUEST"
+	"no " FAIL_REQUEST ": mount debugfs, enable CONFIG_FAIL_MAKE_REQUEST"
 
 /* All that a device with make-it-fail is asked for fails. */
 static struct test_knob fail_requests[] = {

@@ -103,7 +103,7 @@ static void __attribute__((constructor)) need_fault_injection(void)
 		test_skip_program("no " FAIL_NTH
 				  ": enable CONFIG_FAULT_INJECTION");
 	if (access(knobs[0].path, W_OK))
-		test_skip_program("no failslab in debugfs: enable CONFIG_FAILSLAB");
+		test_skip_program("no failslab in debugfs: mount it, enable CONFIG_FAILSLAB");
 }
 
 /* What a call works on */

@@ -289,24 +289,21 @@ TEST_F(lifetime, many_ids_go_with_the_connection)
 	EXPECT_EQ(0, stop_and_umount(&self->env, self->pinned));
 }
 
-TEST_F(lifetime, many_open_files_go_with_their_process)
+static int open_many(void *arg)
 {
-	int fd, i;
+	int i;
 
 	for (i = 0; i < 200; i++)
-		ASSERT_LE(0, test_open(self->file, O_RDWR));
-	ASSERT_EQ(200, test_opens(self->file));
-	/* These are not the server's, whose come first */
-	for (fd = 3, i = 0; fd < 1024; fd++) {
-		struct stat st, mnt;
+		if (test_open(arg, O_RDWR) < 0)
+			return 1;
+	return 0;
+}
 
-		if (stat(self->env.mnt, &mnt) || fstat(fd, &st))
-			continue;
-		if (st.st_dev == mnt.st_dev)
-			i += !close(fd);
-	}
-	EXPECT_EQ(200, i);
-	EXPECT_EQ(200, test_releases(self->file));
+TEST_F(lifetime, many_open_files_go_with_their_process)
+{
+	ASSERT_EQ(0, test_in_child(open_many, self->file));
+	EXPECT_EQ(200, test_opens(self->file));
+	EXPECT_TRUE(test_all_released(self->file));
 	EXPECT_EQ(0, stop_and_umount(&self->env, self->pinned));
 }
 
@@ -317,6 +314,7 @@ struct race {
 	int dev;
 	bool stop;
 	int ids;
+	bool failed;
 };
 
 static void *change_ids(void *arg)
@@ -327,8 +325,10 @@ static void *change_ids(void *arg)
 		int old = race->file->backing_id;
 
 		if (test_back(race->file) < 0 ||
-		    fuse_backing_close(race->dev, old))
+		    fuse_backing_close(race->dev, old)) {
+			race->failed = true;
 			break;
+		}
 		race->ids++;
 	}
 	return NULL;
@@ -338,13 +338,12 @@ TEST_F(lifetime, opens_race_with_the_closing_of_ids)
 {
 	struct race race = { .file = self->file, .dev = self->dev };
 	double end = test_now() + RACE_SECONDS;
-	int i, good = 0, bad = 0;
+	int fd, i, good = 0, bad = 0;
 	pthread_t thread;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, change_ids, &race));
 	for (i = 0; i < RACE_ROUNDS && test_now() < end; i++) {
-		int fd = test_open(self->file, O_RDWR);
-
+		fd = test_open(self->file, O_RDWR);
 		if (fd < 0) {
 			EXPECT_EQ(EIO, errno);
 			bad++;
@@ -359,6 +358,13 @@ TEST_F(lifetime, opens_race_with_the_closing_of_ids)
 	TH_LOG("%d opens good, %d refused, %d ids", good, bad, race.ids);
 
 	EXPECT_LT(0, race.ids);
+	EXPECT_FALSE(race.failed);
+	/* Nothing races with this one */
+	fd = test_open(self->file, O_RDWR);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(4, pread(fd, self->buf, 16, 0));
+	EXPECT_EQ(0, close(fd));
+	good++;
 	EXPECT_EQ(good + bad, test_opens(self->file));
 	EXPECT_EQ(good + bad, test_releases(self->file));
 	EXPECT_EQ(0, test_count(&self->env, FUSE_READ));

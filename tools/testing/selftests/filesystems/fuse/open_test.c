@@ -6,6 +6,7 @@
 #include "test_common.h"
 
 #include <linux/fs.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -725,14 +726,12 @@ TEST_F(backing_path, that_append_only_forbids_to_write_is_refused)
 			"opens an append-only file for overwriting");
 }
 
-/* Leaves it append-only; false if the backing file system has no such files */
-static bool add_append_only(struct test_env *env, struct test_file **file)
+/* False if the backing file system has no such files */
+static bool becomes_append_only(struct test_file *file)
 {
 	int append = FS_APPEND_FL;
 
-	*file = test_add_file(env, "file", "data", 4);
-	return *file && test_back(*file) > 0 &&
-	       !ioctl((*file)->fd, FS_IOC_SETFLAGS, &append);
+	return !ioctl(file->fd, FS_IOC_SETFLAGS, &append);
 }
 
 static void no_longer_append_only(struct test_file *file)
@@ -748,7 +747,10 @@ TEST_F(backing_path, that_is_append_only_is_read_and_appended_to)
 	int rd, wr;
 	bool done;
 
-	if (!add_append_only(&self->env, &self->file))
+	self->file = test_add_file(&self->env, "file", "data", 4);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+	if (!becomes_append_only(self->file))
 		SKIP(return, "no append-only files on the backing file system");
 	rd = test_open(self->file, O_RDONLY);
 	wr = test_open(self->file, O_WRONLY | O_APPEND);
@@ -805,7 +807,10 @@ TEST_F(backing_path, that_is_append_only_is_not_used_without_o_append)
 	size_t i;
 	int fd;
 
-	if (!add_append_only(&self->env, &self->file))
+	self->file = test_add_file(&self->env, "file", "data", 4);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+	if (!becomes_append_only(self->file))
 		SKIP(return, "no append-only files on the backing file system");
 	fd = test_open(self->file, O_RDWR | O_APPEND);
 	if (fd >= 0)
@@ -820,6 +825,76 @@ TEST_F(backing_path, that_is_append_only_is_not_used_without_o_append)
 				"says %s to operation %zu", strerror(err[i]), i);
 	ASSERT_EQ(0, fstat(self->file->fd, &st));
 	EXPECT_EQ(4, st.st_size);
+	EXPECT_EQ(0, close(fd));
+}
+
+struct toggler {
+	int fd;
+	bool stop;
+	pthread_t thread;
+};
+
+static void *toggle_append(void *arg)
+{
+	struct toggler *t = arg;
+
+	while (!__atomic_load_n(&t->stop, __ATOMIC_RELAXED)) {
+		fcntl(t->fd, F_SETFL, 0);
+		fcntl(t->fd, F_SETFL, O_APPEND);
+	}
+	return NULL;
+}
+
+/* What a write is to do is made up before the file's flags are looked at again */
+TEST_F(backing_path, that_is_append_only_is_not_overwritten_in_a_race)
+{
+	enum way way = test_has_aio() ? AIO : PLAIN;
+	struct toggler t = {};
+	double end;
+	int i, err;
+
+	self->file = test_add_file(&self->env, "file", "data", 4);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+	if (!becomes_append_only(self->file))
+		SKIP(return, "no append-only files on the backing file system");
+	t.fd = test_open(self->file, O_WRONLY | O_APPEND);
+	err = t.fd < 0 ? errno :
+	      pthread_create(&t.thread, NULL, toggle_append, &t);
+	end = test_now() + 1;
+	for (i = 0; !err && i < 20000 && test_now() < end; i++)
+		do_write(way, t.fd, "X", 1, 0);
+	__atomic_store_n(&t.stop, true, __ATOMIC_RELAXED);
+	if (!err)
+		pthread_join(t.thread, NULL);
+	no_longer_append_only(self->file);
+	ASSERT_EQ(0, err);
+	ASSERT_OR_XFAIL(return, &self->env,
+			test_has(self->file->fd, 0, "data", 4),
+			"overwrites an append-only file");
+	EXPECT_EQ(0, close(t.fd));
+}
+
+/* Whoever has opened a file with a lease is told, and has some time to end that */
+TEST_F(backing_path, that_has_a_lease_is_opened_after_it)
+{
+	struct test_file *file = test_add_file(&self->env, "file", "data", 4);
+	int fd, err;
+
+	ASSERT_TRUE(!!file);
+	ASSERT_LT(0, test_back(file));
+	signal(SIGIO, SIG_IGN);
+	if (fcntl(file->fd, F_SETLEASE, F_WRLCK))
+		SKIP(return, "no leases on the backing file system: %s",
+		     strerror(errno));
+	fd = test_open(file, O_RDWR | O_NONBLOCK);
+	err = errno;
+	ASSERT_EQ(0, fcntl(file->fd, F_SETLEASE, F_UNLCK));
+	ASSERT_EQ(-1, fd);
+	EXPECT_EQ(EWOULDBLOCK, err);
+	EXPECT_EQ(1, test_releases(file));
+	fd = test_open(file, O_RDWR | O_NONBLOCK);
+	EXPECT_LE(0, fd);
 	EXPECT_EQ(0, close(fd));
 }
 

@@ -137,7 +137,6 @@ TEST_F(plain, direct_io_goes_to_the_server_each_time)
 	EXPECT_EQ(0, close(fd));
 }
 
-/* Once it is, that is cached I/O, and further mappings change nothing */
 TEST_F(plain, asynchronous_direct_io_goes_to_the_server)
 {
 	int fd;
@@ -154,6 +153,7 @@ TEST_F(plain, asynchronous_direct_io_goes_to_the_server)
 	EXPECT_EQ(0, close(fd));
 }
 
+/* Once it is, that is cached I/O, and further mappings change nothing */
 TEST_F(plain, direct_io_is_mapped_privately_by_the_server)
 {
 	char *map[2];

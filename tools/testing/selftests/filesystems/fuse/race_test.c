@@ -234,6 +234,21 @@ FIXTURE_TEARDOWN(race)
 	teardown(&self->race);
 }
 
+/* An open that nothing races with uses the file with this letter */
+static bool file_is_used(struct race *race, int nr)
+{
+	int reads = test_count(&race->env, FUSE_READ);
+	int fd = test_open(race->file[FILE_A], O_RDWR);
+	char buf[SIZE];
+	bool used;
+
+	if (fd < 0)
+		return false;
+	used = read_letter(fd, buf) == letter(nr);
+	close(fd);
+	return used && test_count(&race->env, FUSE_READ) == reads;
+}
+
 /* Ids end while the replies that name them are followed, by any device fd. */
 
 static const char *open_and_read(struct racer *r)
@@ -307,6 +322,7 @@ TEST_F_TIMEOUT(race, of_opens_with_ids_of_cloned_devices, TEST_RACE_TIMEOUT)
 	}
 	EXPECT_TRUE(run(race, steps));
 	EXPECT_TRUE(test_all_released(race->file[FILE_A]));
+	EXPECT_TRUE(file_is_used(race, FILE_A));
 	EXPECT_EQ(0, test_count(&race->env, FUSE_READ));
 	EXPECT_TRUE(files_are_free(race));
 }
@@ -446,6 +462,8 @@ TEST_F_TIMEOUT(race, of_unmapping_with_opens, TEST_RACE_TIMEOUT)
 
 	EXPECT_TRUE(run(race, steps));
 	EXPECT_TRUE(test_all_released(race->file[FILE_A]));
+	set_reply(race->file[FILE_A], FOPEN_PASSTHROUGH, race->id[FILE_B]);
+	EXPECT_TRUE(file_is_used(race, FILE_B));
 	EXPECT_EQ(0, test_count(&race->env, FUSE_READ));
 	EXPECT_TRUE(files_are_free(race));
 }

@@ -457,6 +457,9 @@ FIXTURE_SETUP(stack)
 		SKIP(_exit(255), "%s", s->missing);
 	if (s->env.srv)
 		TEST_NEEDS_PASSTHROUGH(&s->env);
+	/* Passthrough at the bottom is what the top could not be started without */
+	else if (err && s->inner.srv)
+		TEST_NEEDS_PASSTHROUGH(&s->inner);
 	ASSERT_EQ(0, err);
 	ASSERT_EQ(0, open_stack(s));
 	s->asked = asked_for_data(s);

@@ -65,9 +65,21 @@ void test_skip_program(const char *reason)
 	exit(KSFT_SKIP_CODE);
 }
 
-static void __attribute__((constructor)) program_begin(void)
+/* Without links, as /proc/PID/maps and mountinfo have it */
+static const char *base_dir(char path[PATH_MAX])
 {
 	const char *base = getenv("FUSE_TEST_DIR");
+
+	if (!base || !*base)
+		base = getenv("TMPDIR");
+	if (!base || !*base)
+		base = "/tmp";
+	return realpath(base, path) ?: base;
+}
+
+static void __attribute__((constructor)) program_begin(void)
+{
+	char path[PATH_MAX];
 
 	if (getenv(PAUSE_VARIABLE)) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -80,11 +92,8 @@ static void __attribute__((constructor)) program_begin(void)
 	if (access("/dev/fuse", R_OK | W_OK))
 		test_skip_program("no /dev/fuse: load fuse, or enable CONFIG_FUSE_FS");
 
-	if (!base || !*base)
-		base = getenv("TMPDIR");
-	if (!base || !*base)
-		base = "/tmp";
-	snprintf(program_dir, sizeof(program_dir), "%s/fuse_test.XXXXXX", base);
+	snprintf(program_dir, sizeof(program_dir), "%s/fuse_test.XXXXXX",
+		 base_dir(path));
 	if (!mkdtemp(program_dir) || chmod(program_dir, 0755)) {
 		printf("Bail out! no directory like %s: %s. Set FUSE_TEST_DIR.\n",
 		       program_dir, strerror(errno));

@@ -28,6 +28,10 @@ FIXTURE_SETUP(without)
 	if (test_passthrough_offered(env))
 		SKIP(_exit(255), "kernel has CONFIG_FUSE_PASSTHROUGH");
 	self->dev = fuse_server_dev(env->srv);
+	/* That is what a kernel without the series answers */
+	if (!getenv("FUSE_TEST_WITHOUT_FEATURE") &&
+	    test_backing_close(self->dev, 1) == ENOTTY)
+		SKIP(_exit(255), "kernel does not know the ioctls");
 }
 
 FIXTURE_TEARDOWN(without)
