@@ -1212,63 +1212,6 @@ TEST_F(mapped, file_refuses_another_backing_file_in_time)
 	}
 }
 
-/* By one worker of io_uring, which does not get to releasing files in between */
-static int close_and_open(int fd, const char *path)
-{
-	struct io_uring_sqe *sqe;
-	struct ring ring;
-
-	if (ring_init(&ring, 2))
-		return ENOSYS;
-	sqe = ring_next(&ring);
-	sqe->opcode = IORING_OP_CLOSE;
-	sqe->flags = IOSQE_IO_LINK;
-	sqe->fd = fd;
-	sqe = ring_next(&ring);
-	sqe->opcode = IORING_OP_OPENAT;
-	sqe->fd = AT_FDCWD;
-	sqe->addr = (uintptr_t)path;
-	sqe->open_flags = O_RDWR;
-	ring_enter(&ring, 2, 2);
-	while (__atomic_load_n(ring.cq_tail, __ATOMIC_ACQUIRE) != 2)
-		ring_enter(&ring, 0, 2);
-	if (ring.cqes[0].res)
-		return ECANCELED;
-	return ring.cqes[1].res < 0 ? -ring.cqes[1].res : 0;
-}
-
-TEST_F(mapped, file_refuses_another_backing_file_to_who_closes_it)
-{
-	char path[PATH_MAX];
-	int fd, status;
-	pid_t pid;
-	char *map;
-
-	self->file->backing_id = self->id;
-	fd = test_open(self->file, O_RDWR);
-	ASSERT_LE(0, fd);
-	map = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, fd, 0);
-	ASSERT_NE(MAP_FAILED, map);
-	self->file->backing_id = self->other_id;
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid) {
-		/* Until the fd is this process' alone */
-		usleep(200000);
-		_exit(close_and_open(fd, test_path(self->file, path)));
-	}
-	ASSERT_EQ(0, close(fd));
-	status = test_wait(pid, SECONDS);
-	if (status < 0)
-		kill(pid, SIGKILL);
-	if (status == ENOSYS)
-		SKIP(return, "no io_uring: enable CONFIG_IO_URING");
-	ASSERT_OR_XFAIL(return, &self->env, status == EIO,
-			"says %s to an open in another mode, with a mapping there",
-			strerror(status));
-	ASSERT_EQ(0, munmap(map, SIZE));
-}
-
 /*
  * A file that nobody has closed, though its fd was: io_uring has registered it,
  * and reads from it all the time, with one reference.
