@@ -220,6 +220,7 @@ static bool fuse_backing_allowed(struct fuse_conn *fc)
 static bool fuse_backing_depth_allowed(struct fuse_conn *fc,
 				       struct super_block *sb)
 {
+	/* Pairs with fuse_set_initialized() */
 	if (sb->s_magic == FUSE_SUPER_MAGIC &&
 	    !smp_load_acquire(&get_fuse_conn_super(sb)->initialized))
 		return false;

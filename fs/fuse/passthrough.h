@@ -80,8 +80,8 @@ static inline bool fuse_inode_passthrough(struct inode *inode)
 }
 
 /*
- * Is what a server stores in the page cache kept? To be asked by who has the page
- * locked, before it becomes one that is up to date.
+ * Is what a server stores in the page cache kept? To be called with the page
+ * locked, before it is marked up to date.
  */
 static inline bool fuse_inode_stores(struct inode *inode)
 {

@@ -166,6 +166,7 @@ static inline int fuse_passthrough_prepare_iocb(struct kiocb *iocb,
 		return -EINVAL;
 
 	if (rw == WRITE && !(iocb->ki_flags & IOCB_APPEND) &&
+	    (READ_ONCE(backing_file->f_flags) & O_APPEND) &&
 	    IS_APPEND(file_inode(backing_file)))
 		return -EPERM;
 
@@ -174,17 +175,21 @@ static inline int fuse_passthrough_prepare_iocb(struct kiocb *iocb,
 
 /*
  * The ATTR_KILL_* that a write by the current user calls for. Either mode may be
- * newer than the other, but what the server was found to hide counts no more.
+ * newer than the other. But what the server was found to hide does not count, for
+ * as long as it says that the mode is valid.
  */
 static int fuse_passthrough_should_drop(struct file *file,
 					struct file *backing_file)
 {
 	struct inode *inode = file_inode(file);
 	struct inode *backing_inode = file_inode(backing_file);
+	struct fuse_inode *fi = get_fuse_inode(inode);
 	int kill = setattr_should_drop_suidgid(&init_user_ns, inode);
 
 	if ((backing_inode->i_mode & (S_ISUID | S_ISGID)) ==
-	    READ_ONCE(get_fuse_inode(inode)->hidden_mode))
+	    READ_ONCE(fi->hidden_mode) &&
+	    !(READ_ONCE(fi->inval_mask) & STATX_MODE) &&
+	    time_before64(get_jiffies_64(), READ_ONCE(fi->i_time)))
 		return kill;
 
 	return kill | setattr_should_drop_suidgid(file_mnt_user_ns(backing_file),

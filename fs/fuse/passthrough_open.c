@@ -186,7 +186,7 @@ static bool fuse_io_is_ending(struct fuse_file *ff)
 {
 	long count = ff->user_file ? file_count(ff->user_file) : 0;
 
-	/* Without any, it is not I/O that keeps the mode, but a mapping */
+	/* Without any, a mapping keeps the mode, or I/O that has just ended */
 	return count && !READ_ONCE(ff->io_begun) &&
 	       count <= atomic_read(&ff->io_count);
 }
@@ -391,8 +391,9 @@ static void fuse_passthrough_released(void *data)
 	put_cred(ff->backing_cred);
 	/*
 	 * What got into the page cache all the same, by swapon(2) or uprobes, must
-	 * not be seen after the mode. If that has ended already, the pages that are
-	 * there now are another open's, and may be locked until the server answers.
+	 * not be seen after the mode. If that has ended, whoever has ended it sees
+	 * to that: the pages that are there now may be another open's, and locked
+	 * until the server answers. (They still are if it ends just now.)
 	 */
 	if (fuse_io_keeps_mode(get_fuse_inode(inode), ff))
 		invalidate_inode_pages2(inode->i_mapping);
@@ -442,7 +443,7 @@ static int fuse_passthrough_attach(struct inode *inode, struct file *file,
 {
 	struct fuse_file *ff = file->private_data;
 	struct file *backing_file;
-	int err;
+	int err, refused;
 
 	/* Pairs with fuse_inode_stores(): either sees what the other has done */
 	smp_mb();
@@ -480,11 +481,18 @@ static int fuse_passthrough_attach(struct inode *inode, struct file *file,
 out_leave:
 	fuse_passthrough_leave(inode, ff);
 	fuse_backing_put(fb);
-	/* A lease on the backing file, or a signal: the same open may succeed later */
-	if (err == -EAGAIN || err == -EINTR || err == -ERESTARTSYS)
+	refused = fuse_passthrough_refuse(ff, "cannot open the backing file",
+					  err);
+	/*
+	 * For one, there is a lease on the backing file: the same open may succeed
+	 * later. It is not restarted, because it may have made the file (O_EXCL).
+	 */
+	if (err == -EAGAIN)
 		return err;
+	if (err == -EINTR || err == -ERESTARTSYS)
+		return -EINTR;
 
-	return fuse_passthrough_refuse(ff, "cannot open the backing file", err);
+	return refused;
 }
 
 /* Waits for what is in the way of @ff, if it ends. NULL, or why it cannot begin */
@@ -547,14 +555,15 @@ static int fuse_passthrough_open_backing(struct inode *inode, struct file *file)
  *
  * Context: may sleep; the parent's inode may be locked, @inode is not
  * Return: 0, or -EIO if the reply cannot be followed. A tracepoint and a
- * pr_debug() name the cause. -EAGAIN, -EINTR or -ERESTARTSYS if it cannot wait for
- * the end of a lease on the backing file (O_NONBLOCK, a signal).
+ * pr_debug() name the cause. -EAGAIN or -EINTR if the backing file cannot be waited
+ * for, e.g. for the end of a lease on it.
  */
 int fuse_passthrough_open(struct inode *inode, struct file *file)
 {
 	struct fuse_inode *fi = get_fuse_inode(inode);
 	struct fuse_file *ff = file->private_data;
 	struct fuse_backing *fb;
+	bool was;
 
 	if (!S_ISREG(inode->i_mode) || FUSE_IS_DAX(inode))
 		return 0;
@@ -565,8 +574,15 @@ int fuse_passthrough_open(struct inode *inode, struct file *file)
 	if (!ff->fm->fc->passthrough)
 		return 0;
 
+	was = fuse_inode_passthrough(inode);
 	fb = fuse_passthrough_join(fi, ff, file);
-	return fb ? fuse_passthrough_attach(inode, file, fb) : 0;
+	if (fb)
+		return fuse_passthrough_attach(inode, file, fb);
+
+	/* Who ends the mode empties the page cache: see fuse_passthrough_released() */
+	if (was)
+		invalidate_inode_pages2(inode->i_mapping);
+	return 0;
 }
 
 /**

@@ -870,10 +870,37 @@ TEST_F(backing_path, that_is_append_only_is_not_overwritten_in_a_race)
 	no_longer_append_only(self->file);
 	ASSERT_EQ(0, err);
 	TH_LOG("%d of %d writes appended", done, i);
+	EXPECT_LT(0, done);
 	ASSERT_OR_XFAIL(return, &self->env,
 			test_has(self->file->fd, 0, "data", 4),
 			"overwrites an append-only file");
 	EXPECT_EQ(0, close(t.fd));
+}
+
+/* It may still be overwritten by who has opened it before */
+TEST_F(backing_path, that_becomes_append_only_is_written_as_a_local_file)
+{
+	char path[PATH_MAX];
+	ssize_t local, n;
+	int local_fd, fd;
+
+	self->file = test_add_file(&self->env, "file", "data", 4);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
+	fd = test_open(self->file, O_RDWR);
+	ASSERT_LE(0, fd);
+	local_fd = open(test_backing_path(self->file, path), O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, local_fd);
+	if (!becomes_append_only(self->file))
+		SKIP(return, "no append-only files on the backing file system");
+	local = pwrite(local_fd, "D", 1, 0);
+	n = pwrite(fd, "DA", 2, 0);
+	no_longer_append_only(self->file);
+	ASSERT_EQ(1, local);
+	EXPECT_EQ(2, n);
+	EXPECT_TRUE(test_has(self->file->fd, 0, "DAta", 4));
+	EXPECT_EQ(0, close(local_fd));
+	EXPECT_EQ(0, close(fd));
 }
 
 /* Whoever has opened a file with a lease is told, and has some time to end that */

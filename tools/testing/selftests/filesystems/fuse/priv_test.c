@@ -686,6 +686,26 @@ TEST_F(requests, do_not_strip_what_the_server_does_not_show)
 	EXPECT_EQ(0755, test_mode(f->backing_fd));
 }
 
+/* A server that has said so may show what it did not show before */
+TEST_F(requests, strip_what_the_server_shows_after_all)
+{
+	struct files *f = &self->f;
+	struct fuse_notify_inval_inode_out inval = {
+		.ino = test_file_id(&f->env.file[0]), .off = -1,
+	};
+
+	f->env.hook = hide_setuid;
+	ASSERT_EQ(0, fchmod(f->backing_fd, 06755));
+	ASSERT_EQ(0, write_as(USER, by_write, f->fd, 2));
+	ASSERT_EQ(06755, test_mode(f->backing_fd));
+	f->env.hook = NULL;
+	ASSERT_EQ(0, test_notify(&f->env, FUSE_NOTIFY_INVAL_INODE, &inval,
+				 sizeof(inval), NULL, 0));
+	EXPECT_EQ(0, write_as(USER, by_write, f->fd, 1));
+	ASSERT_OR_XFAIL(return, &f->env, test_mode(f->backing_fd) == 0755,
+			"leaves mode %o", test_mode(f->backing_fd));
+}
+
 static int read_a_byte(int fd)
 {
 	char c;
