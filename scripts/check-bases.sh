@@ -97,6 +97,8 @@ configure()
 		"$src/scripts/kconfig/merge_config.sh" -m -O "$obj" "$obj/.config" \
 			"$top/scripts/kernel/common.config" \
 			"$top/scripts/kernel/fast.config" || return
+		# There is no security/security.o without
+		"$src/scripts/config" --file "$obj/.config" -e SECURITY || return
 	fi
 	kmake olddefconfig
 }

@@ -216,16 +216,14 @@ static bool fuse_backing_allowed(struct fuse_conn *fc)
 	return smp_load_acquire(&fc->passthrough) && capable(CAP_SYS_ADMIN);
 }
 
-/* The depth of a FUSE mount is not known before its server has answered INIT. */
-static bool fuse_backing_depth_allowed(struct fuse_conn *fc,
-				       struct super_block *sb)
+/* That of a FUSE mount is settled when its server has answered INIT. */
+static bool fuse_backing_depth_known(struct super_block *sb)
 {
-	/* Pairs with fuse_set_initialized() */
-	if (sb->s_magic == FUSE_SUPER_MAGIC &&
-	    !smp_load_acquire(&get_fuse_conn_super(sb)->initialized))
-		return false;
+	if (sb->s_magic != FUSE_SUPER_MAGIC)
+		return true;
 
-	return sb->s_stack_depth < fc->max_stack_depth;
+	/* Pairs with fuse_set_initialized() */
+	return smp_load_acquire(&get_fuse_conn_super(sb)->initialized);
 }
 
 static int fuse_backing_check_file(struct fuse_conn *fc, struct file *file)
@@ -242,7 +240,8 @@ static int fuse_backing_check_file(struct fuse_conn *fc, struct file *file)
 	if (!inode->i_fop->read_iter || !inode->i_fop->write_iter)
 		return -EOPNOTSUPP;
 
-	if (!fuse_backing_depth_allowed(fc, inode->i_sb))
+	if (!fuse_backing_depth_known(inode->i_sb) ||
+	    inode->i_sb->s_stack_depth >= fc->max_stack_depth)
 		return -ELOOP;
 
 	return 0;
