@@ -39,4 +39,4 @@ unpack()
 
 (fetch)
 unpack
-BUILD=$peer "$top/scripts/kernel.sh" fast
+BUILD=$peer FRAGMENT=$top/scripts/bench/peer.config "$top/scripts/kernel.sh" fast
