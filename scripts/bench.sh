@@ -23,6 +23,8 @@ work=$build/bench
 peer_kernel=$build/peer/fast/arch/x86/boot/bzImage
 read -r -a parts <<<"${PARTS:-instructions scaling fio}"
 kernel=${KERNEL:-$build/$kind/arch/x86/boot/bzImage}
+# Those that differ if the server does not ask for FUSE_HANDLE_KILLPRIV_V2
+killpriv_ops="pwrite-1 pwrite-4k pwrite-64k"
 quick='^(tmpfs|ext4) (buffered|direct) (psync|io_uring) (read|randwrite) 4k|'
 quick+='^tmpfs buffered psync write 4k|^xfs buffered mmap randread 4k 1$'
 
@@ -102,6 +104,18 @@ cells()
 	done
 }
 
+# Of those, the ones that OPS= has
+no_killpriv_ops()
+{
+	local op
+
+	for op in $killpriv_ops; do
+		case " ${OPS:-$killpriv_ops} " in
+		*" $op "*) say "$op" ;;
+		esac
+	done
+}
+
 # Cells that are short of their bar are measured again, with more rounds: what
 # counts is the median of all.
 cells_again()
@@ -137,6 +151,7 @@ vm()
 		say "PART=$part"
 		say "FSES='$fses'"
 		say "OPS='${OPS:-}'"
+		say "NO_KILLPRIV_OPS='$(no_killpriv_ops)'"
 		say "SCALE_MAX=${SCALE_MAX:-100000}"
 		say "ROUNDS=${rounds:-}"
 		say "FIO_MS=${FIO_MS:-100}"

@@ -40,31 +40,44 @@ one_checkpatch()
 	"$top/scripts/checkpatch.sh" "$out/patch-$1"
 }
 
-# As many at a time as there are jobs. A check that was lost has not passed.
-checkpatches()
+beside_names=()
+
+# beside NAME COMMAND...: a check that keeps one CPU busy, in the background; as many
+# at a time as there are jobs
+beside()
 {
-	local commit number=0 name names=()
-
-	for commit in $(tree_git rev-list --reverse base..HEAD); do
-		number=$((number + 1))
-		name=checkpatch-$(printf %04d $number)
-		names+=("$name")
-		while [ "$(jobs -r | wc -l)" -ge "$jobs" ]; do
-			wait -n || true
-		done
-		{
-			logged "$name" one_checkpatch "$name" "$commit" &&
-				touch "$out/log/$name.passed"
-		} &
+	beside_names+=("$1")
+	while [ "$(jobs -r | wc -l)" -ge "$jobs" ]; do
+		wait -n || true
 	done
-	wait
+	{
+		logged "$@" && touch "$out/log/$1.passed"
+	} &
+}
 
-	for name in "${names[@]}"; do
+# A check that was lost has not passed.
+wait_for_all()
+{
+	local name
+
+	wait
+	for name in "${beside_names[@]}"; do
 		if [ -e "$out/log/$name.passed" ]; then
 			passed=$((passed + 1))
 		else
 			failed=$((failed + 1))
 		fi
+	done
+}
+
+checkpatches()
+{
+	local commit number=0 name
+
+	for commit in $(tree_git rev-list --reverse base..HEAD); do
+		number=$((number + 1))
+		name=checkpatch-$(printf %04d $number)
+		beside "$name" one_checkpatch "$name" "$commit"
 	done
 }
 
@@ -200,18 +213,21 @@ for tool in sparse spatch ocamlc shellcheck codespell perl python3 man mandoc \
 	need "$tool"
 done
 
+# The long ones first, so that no CPU waits for the last
+beside htmldocs html_docs
+beside coccicheck one_coccicheck
+beside kernel-doc kernel_doc
+beside man-pages man_pages
+beside shellcheck shell_scripts
 checkpatches
+wait_for_all
+
 check sparse-and-W1 compare_warnings
 check build-module build_variant m -m FUSE_FS -m CUSE -m VIRTIO_FS
 check build-off build_variant off -d FUSE_PASSTHROUGH
 check build-dax build_variant dax -e VIRTIO_FS -e ZONE_DEVICE -e DAX \
 	-e FS_DAX -e FUSE_DAX -e MEMORY_HOTPLUG -e MEMORY_HOTREMOVE \
 	-e SPARSEMEM_VMEMMAP
-check kernel-doc kernel_doc
-check man-pages man_pages
-check htmldocs html_docs
-check coccicheck one_coccicheck
-check shellcheck shell_scripts
 
 say "$passed passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]

@@ -16,6 +16,7 @@
 #include "fuse_i.h"
 
 #include <linux/fdtable.h>
+#include <linux/mount.h>
 
 extern const struct file_operations fuse_passthrough_file_operations;
 
@@ -60,6 +61,11 @@ bool fuse_passthrough_may_cache(struct file *file);
 void fuse_passthrough_release(struct inode *inode, struct fuse_file *ff);
 void fuse_io_end(struct fuse_file *ff);
 
+static inline void fuse_passthrough_conn_init(struct fuse_conn *fc)
+{
+	init_waitqueue_head(&fc->io_waitq);
+}
+
 static inline void fuse_passthrough_inode_init(struct fuse_inode *fi)
 {
 	fi->io_mode = FUSE_IO_NEUTRAL;
@@ -70,6 +76,18 @@ static inline void fuse_passthrough_inode_init(struct fuse_inode *fi)
 static inline void fuse_file_set_backing_id(struct fuse_file *ff, int id)
 {
 	ff->backing_id = id;
+}
+
+/* The user's open flags, with what the FUSE mount says added */
+static inline unsigned int fuse_passthrough_flags(struct file *file)
+{
+	/* fcntl() may be changing them, in which case either will do */
+	unsigned int flags = data_race(file->f_flags);
+
+	if (unlikely(file->f_path.mnt->mnt_flags & MNT_NOATIME))
+		flags |= O_NOATIME;
+
+	return flags;
 }
 
 /* Is there any file open on this inode that uses a backing file? */
@@ -102,8 +120,9 @@ static inline bool fuse_file_has_backing(struct fuse_file *ff)
  * @async: it may be completed later
  *
  * Tells what would be in the way of another open when the file has been closed.
- * That cannot happen, and no reference to the file is held, while the only task
- * that has the file descriptor is busy here: see __fdget().
+ * That cannot happen while the only task that has the file descriptor is busy
+ * here, which then holds no reference to the file, see __fdget(), or for the time
+ * of a submission (libaio, io_uring).
  *
  * Return: whether fuse_io_end() has to be called; true for all that are @async
  */
@@ -208,6 +227,10 @@ static inline bool fuse_passthrough_may_cache(struct file *file)
 
 static inline void fuse_passthrough_release(struct inode *inode,
 					    struct fuse_file *ff)
+{
+}
+
+static inline void fuse_passthrough_conn_init(struct fuse_conn *fc)
 {
 }
 

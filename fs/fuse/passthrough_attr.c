@@ -10,7 +10,7 @@
  * passthrough mode. Times may be the same after a change, if the clock has not
  * ticked, so that the size is compared with the one that is cached. A backing
  * inode on another FUSE mount learns of its own changes in the same way, and
- * tells by its attr_version.
+ * counts as changed for as long as it has attributes that are known to be wrong.
  *
  * Locking: fi->lock protects fi->backing_attr.
  */
@@ -62,11 +62,10 @@ void fuse_passthrough_attr_begin(struct fuse_inode *fi)
 	struct fuse_inode *below = fuse_backing_fuse_inode(fi);
 
 	fi->backing_attr = (struct fuse_backing_attr) {
-		.atime	 = fuse_backing_time(&backing_inode->i_atime),
-		.mtime	 = fuse_backing_time(&backing_inode->i_mtime),
-		.ctime	 = fuse_backing_time(&backing_inode->i_ctime),
-		.version = below ? READ_ONCE(below->attr_version) : 0,
-		.stale	 = below && READ_ONCE(below->inval_mask),
+		.atime	= fuse_backing_time(&backing_inode->i_atime),
+		.mtime	= fuse_backing_time(&backing_inode->i_mtime),
+		.ctime	= fuse_backing_time(&backing_inode->i_ctime),
+		.stale	= below && READ_ONCE(below->inval_mask),
 	};
 }
 
@@ -95,7 +94,7 @@ void fuse_passthrough_attr_update(struct fuse_inode *fi)
 	    !timespec64_equal(&new->mtime, &old.mtime) ||
 	    !timespec64_equal(&new->ctime, &old.ctime))
 		changed |= FUSE_STATX_MODSIZE;
-	if (new->version != old.version || new->stale)
+	if (new->stale)
 		changed |= STATX_ATIME | FUSE_STATX_MODSIZE;
 	if (!changed)
 		return;

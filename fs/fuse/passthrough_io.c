@@ -52,18 +52,6 @@ struct fuse_passthrough_aio {
 /* For ends of writes, on which memory reclaim may depend (swap, loop devices) */
 static struct workqueue_struct *fuse_passthrough_wq;
 
-/* The user's open flags, with what the FUSE mount says added */
-static inline unsigned int fuse_passthrough_flags(struct file *file)
-{
-	/* fcntl() may be changing them, in which case either will do */
-	unsigned int flags = data_race(file->f_flags);
-
-	if (unlikely(file->f_path.mnt->mnt_flags & MNT_NOATIME))
-		flags |= O_NOATIME;
-
-	return flags;
-}
-
 static noinline int fuse_passthrough_change_flags(struct file *file,
 						  struct file *backing_file)
 {
@@ -499,7 +487,8 @@ static __always_inline ssize_t fuse_passthrough_write(struct kiocb *orig_iocb,
  * Context: may sleep unless IOCB_NOWAIT is set
  * Return: bytes read, -EIOCBQUEUED, -EIO if the inode is bad, -EINVAL for
  * O_DIRECT that the backing file does not support, -EPERM if O_APPEND was taken
- * off an append-only backing file, -ENOMEM, or the backing file's error
+ * off an append-only backing file, -ENOMEM, -EAGAIN for IOCB_NOWAIT if memory or
+ * anything else has to be waited for, or the backing file's error
  */
 ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
@@ -611,7 +600,22 @@ ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
 	return ret;
 }
 
-/* What a splice has written to a file of a mount with "sync", as O_DSYNC has it */
+/*
+ * A splice goes by the backing file's own flags, and leaves in the pipe what it
+ * could not write to the disk. If the mount is not "sync" any more, this stays.
+ */
+static void fuse_passthrough_set_dsync(struct file *backing_file)
+{
+	if (READ_ONCE(backing_file->f_flags) & O_DSYNC)
+		return;
+
+	spin_lock(&backing_file->f_lock);
+	WRITE_ONCE(backing_file->f_flags, backing_file->f_flags | O_DSYNC);
+	backing_file->f_iocb_flags = iocb_flags(backing_file);
+	spin_unlock(&backing_file->f_lock);
+}
+
+/* For a splice_write() of its own, which need not go by these flags: overlayfs */
 static int fuse_passthrough_sync_range(struct fuse_file *ff, loff_t pos,
 				       size_t len)
 {
@@ -650,10 +654,14 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 {
 	struct fuse_file *ff = out->private_data;
 	struct file *backing_file = ff->backing_file;
+	ssize_t (*splice_write)(struct pipe_inode_info *pipe, struct file *out,
+				loff_t *ppos, size_t len, unsigned int flags);
 	const struct cred *old_cred;
 	bool counted;
 	ssize_t ret;
 
+	splice_write = backing_file->f_op->splice_write ?:
+		       iter_file_splice_write;
 	ret = fuse_passthrough_prepare(out, backing_file, WRITE);
 	if (ret)
 		return ret;
@@ -663,14 +671,11 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 	if (ret)
 		goto out_end;
 
+	if (fuse_passthrough_is_sync(out))
+		fuse_passthrough_set_dsync(backing_file);
 	old_cred = override_creds_light(ff->backing_cred);
 	file_start_write(backing_file);
-	if (backing_file->f_op->splice_write)
-		ret = backing_file->f_op->splice_write(pipe, backing_file,
-						       ppos, len, flags);
-	else
-		ret = iter_file_splice_write(pipe, backing_file, ppos, len,
-					     flags);
+	ret = splice_write(pipe, backing_file, ppos, len, flags);
 	file_end_write(backing_file);
 	revert_creds_light(old_cred);
 
@@ -678,7 +683,8 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 	if (ret > 0)
 		fsnotify_modify(out);
 	fuse_passthrough_written(out, *ppos, ret);
-	if (ret > 0 && fuse_passthrough_is_sync(out))
+	if (ret > 0 && fuse_passthrough_is_sync(out) &&
+	    splice_write != iter_file_splice_write)
 		ret = fuse_passthrough_sync_range(ff, *ppos - ret, ret) ?: ret;
 
 out_end:

@@ -55,9 +55,6 @@
  */
 #define FUSE_IO_GRACE	(HZ / 20)
 
-/* Opens that wait for the end of another; few, so that one queue does for all */
-static DECLARE_WAIT_QUEUE_HEAD(fuse_io_waitq);
-
 /* Says why, where a server's author can see it. The user gets EIO. */
 static int fuse_passthrough_refuse(struct fuse_file *ff, const char *reason,
 				   int err)
@@ -105,14 +102,15 @@ static void fuse_io_enter(struct fuse_inode *fi, struct fuse_file *ff,
 	hlist_add_head(&ff->io_entry, &fi->io_opens);
 }
 
-static void fuse_io_wake(void)
+/* Wakes the opens that wait for the end of another: few, so that they share a queue */
+static void fuse_io_wake(struct fuse_conn *fc)
 {
 	/*
 	 * Who waits is in the queue before looking at what was changed here, be
 	 * it under fi->lock or with a barrier
 	 */
-	if (waitqueue_active(&fuse_io_waitq))
-		wake_up_all(&fuse_io_waitq);
+	if (waitqueue_active(&fc->io_waitq))
+		wake_up_all(&fc->io_waitq);
 }
 
 /* Does nothing for an open that has left, or never entered, a mode */
@@ -133,7 +131,7 @@ static void fuse_io_leave(struct fuse_inode *fi, struct fuse_file *ff)
 	fuse_backing_put(fi->backing);
 	/* fuse_inode_passthrough() looks at it without the lock */
 	WRITE_ONCE(fi->backing, NULL);
-	fuse_io_wake();
+	fuse_io_wake(get_fuse_conn(&fi->inode));
 }
 
 /**
@@ -152,7 +150,7 @@ void fuse_io_end(struct fuse_file *ff)
 	 * the queue here is going to see the new count.
 	 */
 	smp_mb__after_atomic();
-	fuse_io_wake();
+	fuse_io_wake(ff->fm->fc);
 }
 
 /*
@@ -288,18 +286,19 @@ static enum fuse_io_conflict fuse_io_look(struct fuse_inode *fi,
  */
 static long fuse_io_wait(struct fuse_inode *fi, struct fuse_backing *fb)
 {
+	struct fuse_conn *fc = get_fuse_conn(&fi->inode);
 	bool again = false;
 	long ret;
 
 	fuse_io_watch(fi);
 	do {
-		ret = wait_event_killable(fuse_io_waitq,
+		ret = wait_event_killable(fc->io_waitq,
 					  fuse_io_look(fi, fb) !=
 					  FUSE_IO_CONFLICT_ENDS);
 		if (ret)
 			return ret;
 
-		ret = wait_event_killable_timeout(fuse_io_waitq,
+		ret = wait_event_killable_timeout(fc->io_waitq,
 						  fuse_io_look(fi, fb) ==
 						  FUSE_IO_CONFLICT_NONE,
 						  FUSE_IO_GRACE);
@@ -404,17 +403,6 @@ static void fuse_passthrough_released(void *data)
 	iput(inode);
 }
 
-/* The user's open flags, with what the FUSE mount says added */
-static unsigned int fuse_passthrough_open_flags(struct file *file)
-{
-	unsigned int flags = file->f_flags;
-
-	if (file->f_path.mnt->mnt_flags & MNT_NOATIME)
-		flags |= O_NOATIME;
-
-	return flags;
-}
-
 /*
  * What was stored to a mapping of a cached open may be on its way to the server
  * still, though its pages are clean: the server must have it before the backing
@@ -452,7 +440,7 @@ static int fuse_passthrough_attach(struct inode *inode, struct file *file,
 	fuse_passthrough_sync_writes(inode);
 
 	backing_file = fuse_backing_open_file(fb, file,
-					      fuse_passthrough_open_flags(file),
+					      fuse_passthrough_flags(file),
 					      fuse_passthrough_released, ff);
 	err = PTR_ERR_OR_ZERO(backing_file);
 	if (err)
@@ -485,12 +473,12 @@ out_leave:
 					  err);
 	/*
 	 * For one, there is a lease on the backing file: the same open may succeed
-	 * later. It is not restarted, because it may have made the file (O_EXCL).
+	 * later. It is not restarted if it has made the file (O_EXCL).
 	 */
-	if (err == -EAGAIN)
-		return err;
-	if (err == -EINTR || err == -ERESTARTSYS)
+	if (err == -ERESTARTSYS && (file->f_mode & FMODE_CREATED))
 		return -EINTR;
+	if (err == -EAGAIN || err == -EINTR || err == -ERESTARTSYS)
+		return err;
 
 	return refused;
 }
@@ -555,8 +543,8 @@ static int fuse_passthrough_open_backing(struct inode *inode, struct file *file)
  *
  * Context: may sleep; the parent's inode may be locked, @inode is not
  * Return: 0, or -EIO if the reply cannot be followed. A tracepoint and a
- * pr_debug() name the cause. -EAGAIN or -EINTR if the backing file cannot be waited
- * for, e.g. for the end of a lease on it.
+ * pr_debug() name the cause. -EAGAIN, -EINTR or -ERESTARTSYS if the backing file
+ * cannot be waited for, e.g. for the end of a lease on it.
  */
 int fuse_passthrough_open(struct inode *inode, struct file *file)
 {
@@ -634,7 +622,7 @@ void fuse_passthrough_release(struct inode *inode, struct fuse_file *ff)
 		fuse_io_leave(fi, ff);
 	ff->user_file = NULL;
 	/* If mappings are left, it is not about to end any more */
-	fuse_io_wake();
+	fuse_io_wake(ff->fm->fc);
 	spin_unlock(&fi->lock);
 
 	if (ff->backing_file)

@@ -26,8 +26,16 @@ RATIO_BARS = [
     ("pwrite-4k", 1.05),
     ("pwrite-64k", 1.01),
     ("pread-4k-fstat", 1.15),
+    ("pwrite-1-no-killpriv", 1.25),
+    ("pwrite-4k-no-killpriv", 1.05),
+    ("pwrite-64k-no-killpriv", 1.01),
 ]
-WRITES = ["pwrite-1", "pwrite-4k", "pwrite-64k", "pwrite-1m"]
+WRITES = ["pwrite-1", "pwrite-4k", "pwrite-64k", "pwrite-1m",
+          "pwrite-1-no-killpriv", "pwrite-4k-no-killpriv",
+          "pwrite-64k-no-killpriv"]
+# The end of the modes, in logs, of servers without FUSE_HANDLE_KILLPRIV_V2:
+# what they do is shown as operations of their own
+NO_KILLPRIV = "-no-killpriv"
 FIO_BAR = 0.95
 # How much more one more may cost with the most ids than with ten
 GROWTH_BAR = 1.10
@@ -40,6 +48,9 @@ NAMES = {
     "pread-64k": "pread 64 KiB", "pread-1m": "pread 1 MiB",
     "pwrite-1": "pwrite 1 B", "pwrite-4k": "pwrite 4 KiB",
     "pwrite-64k": "pwrite 64 KiB", "pwrite-1m": "pwrite 1 MiB",
+    "pwrite-1-no-killpriv": "pwrite 1 B, no KILLPRIV_V2",
+    "pwrite-4k-no-killpriv": "pwrite 4 KiB, no KILLPRIV_V2",
+    "pwrite-64k-no-killpriv": "pwrite 64 KiB, no KILLPRIV_V2",
     "open-close": "open + close",
     "pread-4k-fstat": "pread 4 KiB + fstat",
     "pwrite-4k-fstat": "pwrite 4 KiB + fstat",
@@ -61,13 +72,22 @@ NAMES = {
 }
 # What the picture and README show
 SHOWN = ["pread-1", "pread-4k", "pread-64k", "pwrite-1", "pwrite-4k",
-         "pwrite-64k", "pread-4k-fstat", "pwrite-4k-fstat", "fault-read",
+         "pwrite-64k", "pwrite-1-no-killpriv", "pwrite-4k-no-killpriv",
+         "pread-4k-fstat", "pwrite-4k-fstat", "fault-read",
          "sendfile-from-64k", "libaio-read-4k", "mmap-munmap",
          "open-close"]
 
 
 def tree():
     return collections.defaultdict(tree)
+
+
+def add_op(ops, op, mode, figure):
+    if mode.endswith(NO_KILLPRIV):
+        # Native has no server: it is the same, and was measured before
+        ops[op + NO_KILLPRIV]["native"] = ops[op]["native"]
+        op, mode = op + NO_KILLPRIV, mode.removesuffix(NO_KILLPRIV)
+    ops[op][mode] = figure
 
 
 def read_log(path, figures):
@@ -80,10 +100,10 @@ def read_log(path, figures):
             if word[0] == "kernel":
                 figures["kernel"] = word[1]
             elif word[0] == "op" and word[4] != "-":
-                figures["ops"][word[1]][word[3]][word[2]] = {
+                add_op(figures["ops"][word[1]], word[3], word[2], {
                     "instructions": float(word[4]),
                     "requests": float(word[5]),
-                }
+                })
             elif word[0] == "scale":
                 figures["scale"][word[2]][word[1]] = float(word[3])
             elif word[0] == "memory":
@@ -315,7 +335,7 @@ def short_cells(directory, name):
 class Picture:
     """Ratios to native on tmpfs, a row for each operation, on a log scale"""
 
-    LEFT, TOP, ROW, WIDTH, RIGHT = 190, 84, 26, 760, 40
+    LEFT, TOP, ROW, WIDTH, RIGHT = 220, 84, 26, 790, 40
     # Readable on white and on black
     STYLE = """
 text { font: 13px sans-serif; fill: #57606a; }

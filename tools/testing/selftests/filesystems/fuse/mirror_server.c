@@ -1223,6 +1223,8 @@ static const char usage[] =
 "\n"
 "  -p, --no-passthrough     serve all reads and writes itself\n"
 "  -d, --max-stack-depth=N  1, or 2 for a SOURCE on overlayfs or FUSE (default 1)\n"
+"  -k, --no-killpriv        do not ask for FUSE_HANDLE_KILLPRIV_V2: the kernel strips\n"
+"                           privileges at writes, and may ask for them at each\n"
 "  -T, --timeout=SECONDS    how long names and attributes are valid (default 1)\n"
 "  -o, --options=OPTIONS    further mount options\n"
 "  -t, --threads=N          (default 4)\n"
@@ -1234,6 +1236,7 @@ static const char usage[] =
 static const struct option long_options[] = {
 	{ "no-passthrough", no_argument, NULL, 'p' },
 	{ "max-stack-depth", required_argument, NULL, 'd' },
+	{ "no-killpriv", no_argument, NULL, 'k' },
 	{ "timeout", required_argument, NULL, 'T' },
 	{ "options", required_argument, NULL, 'o' },
 	{ "threads", required_argument, NULL, 't' },
@@ -1357,7 +1360,7 @@ int main(int argc, char **argv)
 	pthread_t thread;
 	int opt, ready = -1;
 
-	while ((opt = getopt_long(argc, argv, "pd:T:o:t:s:fh", long_options,
+	while ((opt = getopt_long(argc, argv, "pd:kT:o:t:s:fh", long_options,
 				  NULL)) != -1) {
 		switch (opt) {
 		case 'p':
@@ -1366,6 +1369,9 @@ int main(int argc, char **argv)
 		case 'd':
 			config.max_stack_depth =
 				parse_number(optarg, "--max-stack-depth", 1, 2);
+			break;
+		case 'k':
+			config.init_flags &= ~FUSE_HANDLE_KILLPRIV_V2;
 			break;
 		case 'T':
 			mirror.timeout = parse_number(optarg, "--timeout", 0,

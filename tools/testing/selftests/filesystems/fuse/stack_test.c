@@ -903,6 +903,29 @@ TEST_F(stack, attributes_are_right_after_truncation)
 	EXPECT_EQ(SIZE, pread(s->read_fd, s->buf, SIZE, SIZE));
 }
 
+/* To fetch attributes is not to change them. */
+TEST_F(stack, attributes_are_not_asked_for_again_if_they_were_fetched_below)
+{
+	struct stack *s = &self->s;
+	char path[PATH_MAX];
+	struct statx stx;
+	struct stat st;
+	int asked, i;
+
+	if (!s->inner_file)
+		SKIP(return, "no FUSE mount below that fetches any");
+	test_path(s->inner_file, path);
+	ASSERT_TRUE(same_attr(s));
+	ASSERT_EQ(0, fstat(s->fd, &st));
+	asked = test_count(&s->env, FUSE_GETATTR);
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC,
+				   STATX_BASIC_STATS, &stx));
+		ASSERT_EQ(0, fstat(s->fd, &st));
+	}
+	EXPECT_EQ(asked, test_count(&s->env, FUSE_GETATTR));
+}
+
 /* Privileges */
 
 static int user_writes(void *arg)
@@ -930,6 +953,23 @@ TEST_F(stack, a_users_write_strips_setuid_below)
 			"leaves mode %#o [B2]", st.st_mode & 07777);
 	ASSERT_EQ(0, fstat(s->fd, &st));
 	EXPECT_EQ(0777u, st.st_mode & 07777);
+}
+
+/* Once a sign of mandatory locks, for which nobody looks any more */
+TEST_F(stack, a_users_write_strips_setgid_without_group_execution_below)
+{
+	struct stack *s = &self->s;
+	struct stat st;
+
+	ASSERT_EQ(0, fchmod(s->fd, 02666));
+	ASSERT_EQ(0, fstat(s->bottom_fd, &st));
+	ASSERT_EQ(02666u, st.st_mode & 07777);
+	EXPECT_EQ(0, test_as_user(user_writes, s));
+	ASSERT_EQ(0, fstat(s->bottom_fd, &st));
+	ASSERT_OR_XFAIL(return, &s->env, (st.st_mode & 07777) == 0666,
+			"leaves mode %#o [B2]", st.st_mode & 07777);
+	ASSERT_EQ(0, fstat(s->fd, &st));
+	EXPECT_EQ(0666u, st.st_mode & 07777);
 }
 
 /* Ids do not pin the file systems below for longer than they must. */
