@@ -129,6 +129,7 @@ void fuse_backing_put(struct fuse_backing *fb)
  * @fc: connection that the id belongs to
  * @id: id as the server sent it, of any value
  *
+ * Context: any; no locks needed
  * Return: the backing file with a reference for the caller, or NULL if there is
  * no such id (any more)
  */
@@ -170,14 +171,15 @@ static int fuse_backing_may_open(const struct path *path, unsigned int flags)
  * @released: called when the last reference to the new file is gone
  * @data: argument for @released
  *
- * The server has created, locked and truncated already whatever the user's
- * flags asked for, so the flags for that are left out. All permission checks
+ * The server has created and truncated already whatever the user's flags asked
+ * for, so the flags for that are left out. All permission checks
  * are made with the credentials of whoever registered @fb.
  *
  * Context: may sleep
  * Return: the opened file, or an ERR_PTR: -EACCES or -EPERM if the credentials
  * do not allow it, -EROFS, -ETXTBSY, -EINVAL if O_DIRECT is not supported,
- * -ENOMEM, or what the backing file system returned
+ * -ENOMEM, -EAGAIN, -EINTR or -ERESTARTSYS if a lease on the file has to be waited
+ * for, or what the backing file system returned
  */
 struct file *fuse_backing_open_file(struct fuse_backing *fb,
 				    const struct file *user_file,
@@ -385,8 +387,10 @@ static struct fuse_backing *fuse_backing_remove_next(struct fuse_conn *fc,
  * fuse_backing_files_drop() - empty the table for good
  * @fc: connection whose fc->connected has been set to zero under fc->lock
  *
- * Ids stop to pin their file systems here. Files that are open in passthrough
- * mode have references of their own and go on working.
+ * From here on, ids no longer pin their file systems. Files that are open in
+ * passthrough mode have references of their own and go on working.
+ *
+ * Context: process context; fc->lock not held
  */
 void fuse_backing_files_drop(struct fuse_conn *fc)
 {

@@ -103,7 +103,7 @@ static inline int fuse_passthrough_sync_flags(struct file *file,
 }
 
 /*
- * Only direct I/O is worth to be asynchronous. Buffered I/O is done when the
+ * Only direct I/O is worth making asynchronous. Buffered I/O is done when the
  * backing file returns, or it returns -EIOCBQUEUED for IOCB_WAITQ: then nothing
  * will be completed, but the caller tries again when the page is unlocked.
  */
@@ -486,9 +486,9 @@ static __always_inline ssize_t fuse_passthrough_write(struct kiocb *orig_iocb,
  *
  * Context: may sleep unless IOCB_NOWAIT is set
  * Return: bytes read, -EIOCBQUEUED, -EIO if the inode is bad, -EINVAL for
- * O_DIRECT that the backing file does not support, -EPERM if O_APPEND was taken
- * off an append-only backing file, -ENOMEM, -EAGAIN for IOCB_NOWAIT if memory or
- * anything else has to be waited for, or the backing file's error
+ * O_DIRECT that the backing file does not support, -EPERM if O_APPEND was
+ * changed while the backing file is append-only, -ENOMEM, -EAGAIN for IOCB_NOWAIT
+ * if memory or anything else has to be waited for, or the backing file's error
  */
 ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
@@ -525,11 +525,11 @@ ssize_t fuse_passthrough_read_iter(struct kiocb *iocb, struct iov_iter *to)
  * Context: may sleep unless IOCB_NOWAIT is set; freeze protection of the FUSE
  * superblock held
  * Return: bytes written, -EIOCBQUEUED, -EIO if the inode is bad, -EINVAL for
- * O_DIRECT that the backing file does not support, -EPERM if O_APPEND was taken
- * off an append-only backing file, -EAGAIN for IOCB_NOWAIT if privileges have to
- * be stripped first, or the backing file system is frozen, or anything else has
- * to be waited for, -ENOMEM, or the error of the backing file, or of the server
- * for stripping privileges
+ * O_DIRECT that the backing file does not support, -EPERM if O_APPEND was
+ * changed while the backing file is append-only, -EAGAIN for IOCB_NOWAIT if
+ * privileges have to be stripped first, or the backing file system is frozen, or
+ * anything else has to be waited for, -ENOMEM, or the error of the backing file, or
+ * of the server for stripping privileges
  */
 ssize_t fuse_passthrough_write_iter(struct kiocb *iocb, struct iov_iter *from)
 {
@@ -570,7 +570,8 @@ ssize_t fuse_passthrough_write_iter(struct kiocb *iocb, struct iov_iter *from)
  *
  * Return: bytes spliced, -EIO if the inode is bad, -EINVAL if the backing file
  * cannot be spliced from or O_DIRECT was set that it does not support, -EPERM if
- * O_APPEND was taken off an append-only backing file, or the backing file's error
+ * O_APPEND was changed while the backing file is append-only, or the backing file's
+ * error
  */
 ssize_t fuse_passthrough_splice_read(struct file *in, loff_t *ppos,
 				     struct pipe_inode_info *pipe, size_t len,
@@ -644,9 +645,9 @@ static int fuse_passthrough_sync_range(struct fuse_file *ff, loff_t pos,
  *
  * Context: freeze protection of the FUSE superblock held
  * Return: bytes spliced, -EIO if the inode is bad, -EINVAL if O_DIRECT was set
- * that the backing file does not support, -EPERM if O_APPEND was taken off an
- * append-only backing file, or the error of the backing file, or of the server for
- * stripping privileges
+ * that the backing file does not support, -EPERM if O_APPEND was changed while
+ * the backing file is append-only, or the error of the backing file, or of the
+ * server for stripping privileges
  */
 ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 				      struct file *out, loff_t *ppos,
@@ -765,8 +766,8 @@ int fuse_passthrough_mmap(struct file *file, struct vm_area_struct *vma)
  * @len: for how many bytes it is, 0 for all that follow
  * @advice: POSIX_FADV_*
  *
- * readahead(2) comes here, too. A file that was opened for FOPEN_DIRECT_IO has no
- * backing file, perhaps, but must not fill the FUSE page cache. Its pages would be
+ * readahead(2) comes here, too. A file that was opened with FOPEN_DIRECT_IO may
+ * have no backing file, but must not fill the FUSE page cache. Its pages would be
  * locked until the server answers, which may be the one that waits for them: when
  * the last passthrough file is released the page cache is emptied.
  *

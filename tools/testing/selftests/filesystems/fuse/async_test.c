@@ -2,7 +2,7 @@
 /*
  * FUSE passthrough: asynchronous reads and writes, by io_submit() and by
  * io_uring, are those of the backing file. They wait no more than on a local
- * file [B9], and size and times come out right [B7].
+ * file, and size and times come out right.
  */
 #include "test_common.h"
 
@@ -644,7 +644,7 @@ static ssize_t runner_join(struct runner *r)
 	return r->res;
 }
 
-/* Each test also proves that the server was not asked for data [B1]. */
+/* Each test also proves that the server was not asked for data. */
 #define EXPECT_NO_DATA_REQUESTS(f) do { \
 	struct files *f_ = (f); \
 	EXPECT_EQ(f_->reads, test_count(&f_->env, FUSE_READ)); \
@@ -762,7 +762,7 @@ TEST_F(async, vectors_are_filled_and_drained)
 	EXPECT_EQ(0, memcmp(f->buf + 3 * PAGE, f->new + PAGE, PAGE));
 }
 
-/* Waiting for the disk has ways that other reads and writes do not take [B1] */
+/* Waiting for the disk has ways that other reads and writes do not take */
 TEST_F(async, operations_cost_no_request)
 {
 	struct files *f = &self->f;
@@ -958,7 +958,7 @@ TEST_F(async, a_full_file_system_gives_a_short_write_and_enospc)
 	EXPECT_EQ(0, close(fd));
 }
 
-/* Size and times [B7] */
+/* Size and times */
 
 TEST_F(async, fstat_sees_size_and_times_after_a_write)
 {
@@ -1219,7 +1219,7 @@ TEST_F(async, o_sync_files_are_written)
 	EXPECT_EQ(0, test_count(&f->env, FUSE_FSYNC));
 }
 
-/* Who writes [B2] */
+/* Who writes */
 
 struct user_op {
 	struct files *f;
@@ -1447,6 +1447,7 @@ TEST_F(async, nowait_writes_to_a_frozen_file_system_are_eagain)
 	if (ioctl(f->backing_fd, FIFREEZE, 0)) {
 		n = errno;
 		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
 		SKIP(return, "the backing file system cannot be frozen: %s",
 		     strerror(n));
 	}
@@ -1716,7 +1717,7 @@ TEST_F(uring, a_personality_is_the_one_who_writes)
 }
 
 /*
- * RWF_NOWAIT [B9]: as on a local file. What comes out of it may differ from one
+ * RWF_NOWAIT: as on a local file. What comes out of it may differ from one
  * time to the next, e.g. if the disk was faster, so that all results count.
  */
 enum outcome {
@@ -1979,7 +1980,7 @@ TEST_F(nowait, write_that_has_to_strip_setuid_is_eagain)
 	EXPECT_EQ(0777, test_mode(f->backing_fd));
 }
 
-/* io_uring without a worker thread [B9] */
+/* io_uring without a worker thread */
 
 /* Worker threads of this process */
 static int count_workers(void)
@@ -2139,7 +2140,7 @@ TEST_F(uring, write_over_what_there_is_needs_no_worker)
 	EXPECT_TRUE(has(f, PAGE, f->new + PAGE, PAGE));
 }
 
-/* Locks that others have are not waited for [B9]. */
+/* Locks that others have are not waited for. */
 
 struct in_hold {
 	bool usual_ends;	/* also on the backing path, without waiting */

@@ -374,7 +374,7 @@ static const char *use_frozen(struct disk *disk, struct user *users, int n)
 
 	if (!nobody_writes(users, n))
 		return "somebody writes to a frozen file system";
-	/* Mainline refuses it whether or not it would have to wait [B9] */
+	/* Mainline refuses it whether or not it would have to wait */
 	if (!test_on_mainline(&disk->env) &&
 	    (pwritev2(disk->fd, &iov, 1, 0, RWF_NOWAIT) >= 0 ||
 	     errno != EAGAIN))

@@ -60,7 +60,7 @@ static int good_fd(struct test_env *env)
 	return env->file[0].fd;
 }
 
-/* Row 1: not attached to a connection; CUSE */
+/* EPERM: not attached to a connection; CUSE */
 
 static int open_on(struct test_env *env, int device, const char *what)
 {
@@ -135,7 +135,7 @@ static int bad_pointer_on_unattached_device(struct test_env *env)
 	return err;
 }
 
-/* Row 3: bad user pointers */
+/* EFAULT: bad user pointers */
 
 static int open_null_pointer(struct test_env *env)
 {
@@ -179,7 +179,7 @@ static int close_half_mapped_pointer(struct test_env *env)
 	return ioctl(dev(env), FUSE_DEV_IOC_BACKING_CLOSE, id) ? errno : 0;
 }
 
-/* Row 4: passthrough not enabled, or not allowed */
+/* EPERM: passthrough not enabled, or not allowed */
 
 static int open_good_file(struct test_env *env)
 {
@@ -277,7 +277,7 @@ static int close_in_user_namespace(struct test_env *env)
 	return in_user_namespace(env, close_id_one);
 }
 
-/* Row 5: flags or padding */
+/* EINVAL: flags or padding */
 
 static int open_with(struct test_env *env, int fd, uint32_t flags,
 		     uint64_t padding)
@@ -314,7 +314,7 @@ static int open_flags_set_and_bad_fd(struct test_env *env)
 	return open_with(env, -1, 1, 0);
 }
 
-/* Row 6: no such fd */
+/* EBADF: no such fd */
 
 static int open_fd_minus_one(struct test_env *env)
 {
@@ -334,7 +334,7 @@ static int open_fd_int_max(struct test_env *env)
 	return open_with(env, INT_MAX, 0, 0);
 }
 
-/* Row 7: directories */
+/* EISDIR: directories */
 
 static int open_directory(struct test_env *env)
 {
@@ -351,7 +351,7 @@ static int open_directory_without_read_iter(struct test_env *env)
 	return open_of_path(env, "/proc/self", O_RDONLY);
 }
 
-/* Row 8: other files that are not regular */
+/* EINVAL: other files that are not regular */
 
 static int open_pipe(struct test_env *env)
 {
@@ -407,7 +407,7 @@ static int open_own_device(struct test_env *env)
 	return test_backing_open(dev(env), dev(env));
 }
 
-/* Row 9: regular files that cannot be read or written by iov_iter */
+/* EOPNOTSUPP: regular files that cannot be read or written by iov_iter */
 
 static int open_without_both(struct test_env *env)
 {
@@ -435,7 +435,7 @@ static int open_without_write_iter(struct test_env *env)
 	return open_of_path(env, "/proc/self/mountinfo", O_RDONLY);
 }
 
-/* Row 10: stacked too deeply */
+/* ELOOP: stacked too deeply */
 
 static int open_file_of_this_mount(struct test_env *env)
 {
@@ -485,7 +485,7 @@ static int open_mount_before_init(struct test_env *env)
 	return err;
 }
 
-/* Rows 12 and 13: bad ids */
+/* EINVAL and ENOENT: bad ids */
 
 static int close_id_zero(struct test_env *env)
 {
@@ -556,7 +556,7 @@ FIXTURE_TEARDOWN(bad_call)
 	test_teardown(&self->env);
 }
 
-/* Row 1 */
+/* EPERM: not attached, CUSE */
 FIXTURE_VARIANT_ADD(bad_call, open_on_unattached_device)
 {
 	.call = open_on_unattached_device, .err = EPERM,
@@ -577,7 +577,7 @@ FIXTURE_VARIANT_ADD(bad_call, close_on_cuse_device)
 	.call = close_on_cuse_device, .err = EPERM,
 };
 
-/* Row 3 */
+/* EFAULT */
 FIXTURE_VARIANT_ADD(bad_call, open_null_pointer)
 {
 	.call = open_null_pointer, .err = EFAULT,
@@ -598,7 +598,7 @@ FIXTURE_VARIANT_ADD(bad_call, close_half_mapped_pointer)
 	.call = close_half_mapped_pointer, .err = EFAULT,
 };
 
-/* Row 4 */
+/* EPERM: not enabled, not allowed */
 FIXTURE_VARIANT_ADD(bad_call, open_before_init)
 {
 	.call = open_good_file, .err = EPERM,
@@ -644,7 +644,7 @@ FIXTURE_VARIANT_ADD(bad_call, close_in_user_namespace)
 	.call = close_in_user_namespace, .err = EPERM,
 };
 
-/* Row 5 */
+/* EINVAL: flags or padding */
 FIXTURE_VARIANT_ADD(bad_call, open_flags_set)
 {
 	.call = open_flags_set, .err = EINVAL,
@@ -665,7 +665,7 @@ FIXTURE_VARIANT_ADD(bad_call, open_high_padding_set)
 	.call = open_high_padding_set, .err = EINVAL,
 };
 
-/* Row 6 */
+/* EBADF */
 FIXTURE_VARIANT_ADD(bad_call, open_fd_minus_one)
 {
 	.call = open_fd_minus_one, .err = EBADF,
@@ -681,7 +681,7 @@ FIXTURE_VARIANT_ADD(bad_call, open_fd_int_max)
 	.call = open_fd_int_max, .err = EBADF,
 };
 
-/* Row 7 */
+/* EISDIR */
 FIXTURE_VARIANT_ADD(bad_call, open_directory)
 {
 	.call = open_directory, .err = EISDIR,
@@ -692,7 +692,7 @@ FIXTURE_VARIANT_ADD(bad_call, open_o_path_directory)
 	.call = open_o_path_directory, .err = EISDIR,
 };
 
-/* Row 8 */
+/* EINVAL: not regular */
 FIXTURE_VARIANT_ADD(bad_call, open_pipe)
 {
 	.call = open_pipe, .err = EINVAL,
@@ -733,7 +733,7 @@ FIXTURE_VARIANT_ADD(bad_call, open_own_device)
 	.call = open_own_device, .err = EINVAL,
 };
 
-/* Row 9 */
+/* EOPNOTSUPP */
 FIXTURE_VARIANT_ADD(bad_call, open_without_both)
 {
 	.call = open_without_both, .err = EOPNOTSUPP,
@@ -754,7 +754,7 @@ FIXTURE_VARIANT_ADD(bad_call, open_without_write_iter)
 	.call = open_without_write_iter, .err = EOPNOTSUPP,
 };
 
-/* Row 10 */
+/* ELOOP */
 FIXTURE_VARIANT_ADD(bad_call, open_file_of_this_mount)
 {
 	.call = open_file_of_this_mount, .err = ELOOP,
@@ -775,7 +775,7 @@ FIXTURE_VARIANT_ADD(bad_call, open_mount_before_init)
 	.call = open_mount_before_init, .err = ELOOP,
 };
 
-/* Row 12 */
+/* EINVAL: ids */
 FIXTURE_VARIANT_ADD(bad_call, close_id_zero)
 {
 	.call = close_id_zero, .err = EINVAL,
@@ -791,7 +791,7 @@ FIXTURE_VARIANT_ADD(bad_call, close_id_int_min)
 	.call = close_id_int_min, .err = EINVAL,
 };
 
-/* Row 13 */
+/* ENOENT */
 FIXTURE_VARIANT_ADD(bad_call, close_unknown_id)
 {
 	.call = close_unknown_id, .err = ENOENT,
@@ -808,60 +808,63 @@ FIXTURE_VARIANT_ADD(bad_call, close_id_twice)
 	.ids = 1,
 };
 
-/* Two rows at once: the upper one is checked first. 9 < 10: procfs is deep. */
-FIXTURE_VARIANT_ADD(bad_call, row_1_before_3)
+/*
+ * Two errors at once: the first of the table is reported. That EOPNOTSUPP comes
+ * before ELOOP is seen in procfs, which is deep.
+ */
+FIXTURE_VARIANT_ADD(bad_call, not_attached_before_efault)
 {
 	.call = bad_pointer_on_unattached_device, .err = EPERM,
 };
 
-FIXTURE_VARIANT_ADD(bad_call, row_3_before_4_open)
+FIXTURE_VARIANT_ADD(bad_call, efault_before_eperm_open)
 {
 	.call = open_null_pointer, .err = EFAULT,
 	.state = NOT_NEGOTIATED,
 };
 
-FIXTURE_VARIANT_ADD(bad_call, row_3_before_4_close)
+FIXTURE_VARIANT_ADD(bad_call, efault_before_eperm_close)
 {
 	.call = close_null_pointer, .err = EFAULT,
 	.state = NOT_NEGOTIATED,
 };
 
-FIXTURE_VARIANT_ADD(bad_call, row_4_before_5)
+FIXTURE_VARIANT_ADD(bad_call, eperm_before_bad_flags)
 {
 	.call = open_flags_set, .err = EPERM,
 	.state = NOT_NEGOTIATED,
 };
 
-FIXTURE_VARIANT_ADD(bad_call, row_4_before_6)
+FIXTURE_VARIANT_ADD(bad_call, eperm_before_ebadf)
 {
 	.call = open_fd_minus_one, .err = EPERM,
 	.state = NOT_NEGOTIATED,
 };
 
-FIXTURE_VARIANT_ADD(bad_call, row_4_before_7)
+FIXTURE_VARIANT_ADD(bad_call, eperm_before_eisdir)
 {
 	.call = open_directory, .err = EPERM,
 	.state = NOT_NEGOTIATED,
 };
 
-FIXTURE_VARIANT_ADD(bad_call, row_4_before_8)
+FIXTURE_VARIANT_ADD(bad_call, eperm_before_not_regular)
 {
 	.call = open_pipe, .err = EPERM,
 	.state = NOT_NEGOTIATED,
 };
 
-FIXTURE_VARIANT_ADD(bad_call, row_4_before_12)
+FIXTURE_VARIANT_ADD(bad_call, eperm_before_bad_id)
 {
 	.call = close_id_zero, .err = EPERM,
 	.state = NOT_NEGOTIATED,
 };
 
-FIXTURE_VARIANT_ADD(bad_call, row_5_before_6)
+FIXTURE_VARIANT_ADD(bad_call, bad_flags_before_ebadf)
 {
 	.call = open_flags_set_and_bad_fd, .err = EINVAL,
 };
 
-FIXTURE_VARIANT_ADD(bad_call, row_7_before_9)
+FIXTURE_VARIANT_ADD(bad_call, eisdir_before_eopnotsupp)
 {
 	.call = open_directory_without_read_iter, .err = EISDIR,
 };
@@ -1136,7 +1139,7 @@ TEST_F(backing, there_are_no_new_ids_after_an_abort)
 			"answers BACKING_OPEN with %d", err);
 }
 
-/* Row 11, by failing each of the call's allocations in turn */
+/* ENOMEM, by failing each of the call's allocations in turn */
 static int write_fail_nth(int nth)
 {
 	char text[16];

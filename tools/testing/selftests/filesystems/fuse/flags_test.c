@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * FUSE passthrough: the flags of an open file, also those that fcntl(F_SETFL)
- * changes later, act as on a local file [B3], and O_NOATIME and noatime mounts
- * leave the backing file's access time alone [B19].
+ * changes later, act as on a local file, and O_NOATIME and noatime mounts
+ * leave the backing file's access time alone.
  */
 #include "test_common.h"
 
@@ -219,7 +219,7 @@ FIXTURE_SETUP(flags)
 	ASSERT_TRUE(files_open(&self->f));
 }
 
-/* Each test also proves that the server was not asked for data [B1]. */
+/* Each test also proves that the server was not asked for data. */
 FIXTURE_TEARDOWN(flags)
 {
 	struct test_env *env = &self->f.env;
@@ -1069,7 +1069,7 @@ TEST_F(file, o_noatime_is_not_for_users_who_do_not_own_the_file)
 	EXPECT_EQ(EPERM, test_as_user(user_sets_noatime, &user));
 }
 
-/* A FUSE mount with noatime [B19] */
+/* A FUSE mount with noatime */
 
 FIXTURE(noatime_mount)
 {

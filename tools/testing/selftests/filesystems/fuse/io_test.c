@@ -334,7 +334,7 @@ TEST_F(io, close_releases_the_file)
 	EXPECT_EQ(self->file->fh, self->file->released_fh);
 }
 
-/* A data operation never costs a request to the server [B1] */
+/* A data operation never costs a request to the server */
 
 TEST_F(io, writes_cost_no_request)
 {

@@ -144,7 +144,7 @@ TEST_F(map, writable_takes_a_writable_file)
 	EXPECT_EQ(0, close(fd));
 }
 
-/* The file is open until the last mapping is gone [B6] */
+/* The file is open until the last mapping is gone */
 
 /* Files are closed late by other threads */
 static int releases_in_time(struct test_file *file, int n)
@@ -163,7 +163,7 @@ TEST_F(map, keeps_the_file_open)
 	ASSERT_EQ(0, close(self->fd));
 	usleep(100000);
 	ASSERT_OR_XFAIL(return, &self->env, !test_releases(self->file),
-			"sends RELEASE while the file is mapped [B6]");
+			"sends RELEASE while the file is mapped");
 	memcpy(self->map, "still", 5);
 	ASSERT_EQ(0, munmap(self->map, SIZE));
 	EXPECT_EQ(1, releases_in_time(self->file, 1));
@@ -178,7 +178,7 @@ TEST_F(map, in_parts_keeps_the_file_open)
 	ASSERT_EQ(0, munmap(self->map, 2 * PAGE));
 	usleep(100000);
 	ASSERT_OR_XFAIL(return, &self->env, !test_releases(self->file),
-			"sends RELEASE while the file is mapped [B6]");
+			"sends RELEASE while the file is mapped");
 	self->map[SIZE - 1] = 1;
 	ASSERT_EQ(0, munmap(self->map + 3 * PAGE, SIZE - 3 * PAGE));
 	EXPECT_EQ(1, releases_in_time(self->file, 1));
@@ -207,7 +207,7 @@ TEST_F(map, of_a_child_keeps_the_file_open)
 	EXPECT_EQ(pid, waitpid(pid, NULL, 0));
 	EXPECT_EQ(1, releases_in_time(self->file, 1));
 	ASSERT_OR_XFAIL(return, &self->env, !early,
-			"sends RELEASE while the file is mapped [B6]");
+			"sends RELEASE while the file is mapped");
 }
 
 TEST_F(map, keeps_the_file_in_passthrough_mode)
@@ -224,7 +224,7 @@ TEST_F(map, keeps_the_file_in_passthrough_mode)
 	ASSERT_OR_XFAIL(return, &self->env,
 			!test_count(&self->env, FUSE_READ) &&
 			!memcmp(self->buf, "mapped", 6),
-			"does not join the mapping, but asks the server [B6]");
+			"does not join the mapping, but asks the server");
 	EXPECT_EQ(0, close(fd));
 }
 
@@ -443,7 +443,7 @@ TEST_F(map, of_a_program_runs_it)
 	EXPECT_EQ(pid, waitpid(pid, NULL, 0));
 }
 
-/* The FUSE page cache stays empty, whatever is tried [B5] */
+/* The FUSE page cache stays empty, whatever is tried */
 
 #define CACHED() test_cached_bytes(self->file, 0, SIZE)
 
@@ -472,7 +472,7 @@ TEST_F(map, and_readahead_leave_the_page_cache_empty)
 	self->may_read = true;
 	reads = test_count(&self->env, FUSE_READ);
 	ASSERT_OR_XFAIL(return, &self->env, !reads,
-			"reads %d times for readahead [B5]", reads);
+			"reads %d times for readahead", reads);
 	EXPECT_EQ(0, CACHED());
 }
 
@@ -489,7 +489,7 @@ TEST_F(map, and_notify_store_leave_the_page_cache_empty)
 				 sizeof(arg), self->buf, SIZE));
 	n = CACHED();
 	ASSERT_OR_XFAIL(return, &self->env, !n,
-			"keeps %d bytes of a NOTIFY_STORE [B5]", n);
+			"keeps %d bytes of a NOTIFY_STORE", n);
 	ASSERT_EQ(SIZE, pread(self->fd, self->buf, SIZE, 0));
 	EXPECT_EQ(0, memcmp(self->buf, self->data, SIZE));
 }

@@ -81,7 +81,7 @@ TEST_F(modes, another_id_of_the_same_file_is_accepted)
 	ASSERT_NE(self->id, self->file->backing_id);
 	second = test_open(self->file, O_RDWR);
 	ASSERT_OR_XFAIL(return, &self->env, second >= 0,
-			"refuses another id of the same file with %s [B10]",
+			"refuses another id of the same file with %s",
 			strerror(errno));
 	EXPECT_EQ(0, try_coherence(first, second));
 	EXPECT_EQ(0, test_data_requests(&self->env));
@@ -110,7 +110,7 @@ TEST_F(modes, an_id_of_another_link_is_accepted)
 	close(fd);
 	second = test_open(self->file, O_RDWR);
 	ASSERT_OR_XFAIL(return, &self->env, second >= 0,
-			"refuses another link of the same file with %s [B10]",
+			"refuses another link of the same file with %s",
 			strerror(errno));
 	EXPECT_EQ(0, try_coherence(first, second));
 }
@@ -124,7 +124,7 @@ TEST_F(modes, id_zero_stands_for_the_backing_file_in_use)
 	self->file->backing_id = 0;
 	second = test_open(self->file, O_RDWR);
 	ASSERT_OR_XFAIL(return, &self->env, second >= 0,
-			"refuses id 0 with %s [B11]", strerror(errno));
+			"refuses id 0 with %s", strerror(errno));
 	EXPECT_EQ(0, try_coherence(first, second));
 	EXPECT_EQ(0, close(first));
 	EXPECT_EQ(SIZE, pread(second, self->buf, SIZE, 0));
@@ -141,7 +141,7 @@ TEST_F(modes, an_open_without_the_flag_joins)
 	self->file->backing_id = 0;
 	second = test_open(self->file, O_RDWR);
 	ASSERT_OR_XFAIL(return, &self->env, second >= 0,
-			"refuses an open without FOPEN_PASSTHROUGH with %s [B11]",
+			"refuses an open without FOPEN_PASSTHROUGH with %s",
 			strerror(errno));
 	EXPECT_EQ(0, try_coherence(first, second));
 	EXPECT_EQ(0, test_data_requests(&self->env));
@@ -188,7 +188,7 @@ TEST_F(modes, direct_io_without_the_flag_joins)
 	self->file->backing_id = 0;
 	second = test_open(self->file, O_RDWR);
 	ASSERT_OR_XFAIL(return, &self->env, second >= 0,
-			"refuses an open with FOPEN_DIRECT_IO alone with %s [B11]",
+			"refuses an open with FOPEN_DIRECT_IO alone with %s",
 			strerror(errno));
 	EXPECT_EQ(0, try_coherence(first, second));
 	EXPECT_LT(0, test_count(&self->env, FUSE_READ));
@@ -196,14 +196,13 @@ TEST_F(modes, direct_io_without_the_flag_joins)
 
 	map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, second, 0);
 	ASSERT_OR_XFAIL(return, &self->env, map != MAP_FAILED,
-			"cannot map it: %s [B11]", strerror(errno));
+			"cannot map it: %s", strerror(errno));
 	memcpy(map, "DATA", 4);
 	EXPECT_EQ(4, pread(first, self->buf, 4, 0));
 	EXPECT_EQ(0, memcmp(self->buf, "DATA", 4));
 	EXPECT_EQ(0, munmap(map, SIZE));
 }
 
-/* [B10] */
 static int id_of_path(struct test_env *env, const char *path, int flags)
 {
 	int fd = open(path, flags | O_CLOEXEC);
@@ -225,7 +224,7 @@ TEST_F(modes, an_id_of_an_o_path_file_is_accepted)
 	ASSERT_LT(0, self->file->backing_id);
 	second = test_open(self->file, O_RDWR);
 	ASSERT_OR_XFAIL(return, &self->env, second >= 0,
-			"refuses another id of the same file with %s [B10]",
+			"refuses another id of the same file with %s",
 			strerror(errno));
 	EXPECT_EQ(0, try_coherence(first, second));
 }
@@ -247,7 +246,7 @@ TEST_F(modes, an_id_of_another_mount_is_accepted)
 	second = test_open(self->file, O_RDWR);
 	EXPECT_EQ(0, umount2(dir, MNT_DETACH));
 	ASSERT_OR_XFAIL(return, &self->env, second >= 0,
-			"refuses another mount of the same file with %s [B10]",
+			"refuses another mount of the same file with %s",
 			strerror(errno));
 	EXPECT_EQ(0, try_coherence(first, second));
 }
@@ -262,7 +261,7 @@ TEST_F(modes, id_zero_needs_no_id_that_is_still_open)
 	self->file->backing_id = 0;
 	second = test_open(self->file, O_RDWR);
 	ASSERT_OR_XFAIL(return, &self->env, second >= 0,
-			"refuses id 0 with %s [B11]", strerror(errno));
+			"refuses id 0 with %s", strerror(errno));
 	EXPECT_EQ(0, try_coherence(first, second));
 }
 
@@ -287,7 +286,7 @@ TEST_F(modes, id_zero_goes_with_direct_io)
 	self->file->open_flags |= FOPEN_DIRECT_IO;
 	second = test_open(self->file, O_RDWR);
 	ASSERT_OR_XFAIL(return, &self->env, second >= 0,
-			"refuses id 0 with %s [B11]", strerror(errno));
+			"refuses id 0 with %s", strerror(errno));
 	EXPECT_EQ(0, try_coherence(first, second));
 	EXPECT_LT(0, test_count(&self->env, FUSE_READ));
 	EXPECT_LT(0, test_count(&self->env, FUSE_WRITE));
@@ -305,7 +304,7 @@ TEST_F(modes, id_zero_joins_what_only_a_mapping_keeps)
 	self->file->backing_id = 0;
 	fd = test_open(self->file, O_RDWR);
 	ASSERT_OR_XFAIL(return, &self->env, fd >= 0,
-			"refuses id 0 beside a mapping with %s [B11]",
+			"refuses id 0 beside a mapping with %s",
 			strerror(errno));
 	memcpy(map, "mapped", 6);
 	ASSERT_EQ(6, read(fd, self->buf, 6));
@@ -324,7 +323,7 @@ TEST_F(modes, keep_cache_without_the_flag_joins)
 	self->file->backing_id = 0;
 	second = test_open(self->file, O_RDWR);
 	ASSERT_OR_XFAIL(return, &self->env, second >= 0,
-			"refuses an open without FOPEN_PASSTHROUGH with %s [B11]",
+			"refuses an open without FOPEN_PASSTHROUGH with %s",
 			strerror(errno));
 	EXPECT_EQ(0, try_coherence(first, second));
 	EXPECT_EQ(0, test_data_requests(&self->env));
@@ -340,7 +339,7 @@ TEST_F(modes, a_reader_joins_a_writer)
 	self->file->open_flags = 0;
 	second = test_open(self->file, O_RDONLY);
 	ASSERT_OR_XFAIL(return, &self->env, second >= 0,
-			"refuses an open without FOPEN_PASSTHROUGH with %s [B11]",
+			"refuses an open without FOPEN_PASSTHROUGH with %s",
 			strerror(errno));
 	ASSERT_EQ(3, pwrite(first, "new", 3, 0));
 	ASSERT_EQ(3, pread(second, self->buf, 3, 0));
@@ -381,7 +380,7 @@ TEST_F(modes, direct_io_alone_is_no_mode)
 	EXPECT_EQ(0, try_coherence(direct, fd));
 }
 
-/* It would fill the page cache, which nobody keeps in step with the file [B5] */
+/* It would fill the page cache, which nobody keeps in step with the file */
 TEST_F(modes, direct_io_alone_is_not_mapped_beside_passthrough)
 {
 	int direct, fd;
@@ -406,7 +405,7 @@ TEST_F(modes, direct_io_alone_is_not_mapped_beside_passthrough)
 	EXPECT_EQ(0, memcmp(map, self->data, SIZE));
 	fd = test_open(self->file, O_RDWR);
 	ASSERT_OR_XFAIL(return, &self->env, fd == -1 && errno == EIO,
-			"opens it in passthrough mode while its pages are mapped [B5]");
+			"opens it in passthrough mode while its pages are mapped");
 	EXPECT_EQ(0, munmap(map, SIZE));
 	EXPECT_EQ(0, close(direct));
 	fd = test_open(self->file, O_RDWR);
@@ -465,7 +464,7 @@ TEST_F(modes, pages_from_before_are_not_seen)
 }
 
 /*
- * What is left of a mode when its file has been closed [B8]. That close() has
+ * What is left of a mode when its file has been closed. That close() has
  * returned, or that a process has gone, does not mean that the kernel is through
  * with the file. The next open must not fail for that, though there is only one
  * mode at a time: cached, or one of two backing files.
@@ -827,7 +826,7 @@ TEST_F(closed, does_not_make_an_open_fail)
 		set_mode(self->file, self->id[i % MODES]);
 		used = variant->thread ? use_in_thread(&user) : user.use(&user);
 		ASSERT_OR_XFAIL(return, &self->env, used != EIO,
-				"refuses an open after another was closed [B8]");
+				"refuses an open after another was closed");
 		ASSERT_LE(used, 0);
 
 		set_mode(self->file, self->id[(i + 1) % MODES]);
@@ -835,7 +834,7 @@ TEST_F(closed, does_not_make_an_open_fail)
 		if (used < 0)
 			EXPECT_EQ(0, end_using(&user, -used));
 		ASSERT_OR_XFAIL(return, &self->env, fd >= 0,
-				"refuses an open after another was closed [B8]");
+				"refuses an open after another was closed");
 		ASSERT_EQ(0, close(fd));
 	}
 	ASSERT_EQ(0, end_thread(&user));
@@ -986,7 +985,7 @@ TEST_F(reading, a_closed_file_makes_an_open_wait)
 	EXPECT_TRUE(end_read(self->file, &self->reader));
 	ASSERT_EQ(0, pthread_join(opener.thread, NULL));
 	ASSERT_OR_XFAIL(return, &self->env, opener.fd >= 0,
-			"refuses an open after another was closed with %s [B8]",
+			"refuses an open after another was closed with %s",
 			strerror(opener.err));
 	EXPECT_EQ(1, pread(opener.fd, &c, 1, 0));
 	EXPECT_EQ(1, test_count(&self->env, FUSE_READ));
@@ -995,25 +994,33 @@ TEST_F(reading, a_closed_file_makes_an_open_wait)
 
 TEST_F(reading, an_open_that_waits_can_be_killed)
 {
-	int fd = self->fd;
-	int status;
+	int closed[2];
+	int fd, status;
 	pid_t pid;
+	char c;
 
+	ASSERT_EQ(0, pipe2(closed, O_CLOEXEC));
 	pid = fork();
 	if (!pid) {
 		close(self->fd);
+		if (read(closed[0], &c, 1) != 1)
+			_exit(errno);
 		fd = test_open(self->file, O_RDWR);
 		_exit(fd < 0 ? errno : 0);
 	}
 	ASSERT_LT(0, pid);
-	ASSERT_EQ(0, close(fd));
+	ASSERT_EQ(0, close(self->fd));
+	EXPECT_EQ(1, write(closed[1], "", 1));
+	EXPECT_EQ(0, close(closed[0]));
+	EXPECT_EQ(0, close(closed[1]));
+	/* So that it has begun to wait; if it has not, this shows less */
 	usleep(300000);
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	status = test_wait(pid, SECONDS);
 	ASSERT_NE(-1, status);
 	EXPECT_TRUE(end_read(self->file, &self->reader));
 	ASSERT_OR_XFAIL(return, &self->env, status == 255,
-			"refuses an open after another was closed with %s [B8]",
+			"refuses an open after another was closed with %s",
 			strerror(status));
 }
 
@@ -1424,7 +1431,7 @@ TEST_F(stored, data_get_to_the_server_first)
 		sem_post(&self->file->go);
 	ASSERT_EQ(0, pthread_join(opener->thread, NULL));
 	ASSERT_OR_XFAIL(return, &self->env, opener->fd >= 0,
-			"refuses an open after another was closed with %s [B8]",
+			"refuses an open after another was closed with %s",
 			strerror(opener->err));
 	ASSERT_EQ(4, pwrite(opener->fd, "new!", 4, 0));
 	sem_post(&self->file->go);
@@ -1519,7 +1526,7 @@ TEST_F(opening, keeps_the_mode)
 }
 
 /*
- * The FUSE page cache stays empty [B5], also if a file is there that could use
+ * The FUSE page cache stays empty, also if a file is there that could use
  * it while there is no passthrough: one that was opened with FOPEN_DIRECT_IO
  * only, before the others.
  */
@@ -1562,7 +1569,7 @@ FIXTURE_TEARDOWN(cache)
 	int reads_ = test_count(&self->env, FUSE_READ); \
 	int cached_ = test_cached_bytes(self->file, 0, SIZE); \
 	ASSERT_OR_XFAIL(statement, &self->env, !reads_ && !cached_, \
-			"reads %d times, and caches %d bytes, after %s [B5]", \
+			"reads %d times, and caches %d bytes, after %s", \
 			reads_, cached_, after); \
 } while (0)
 
@@ -1615,7 +1622,7 @@ TEST_F(cache, is_empty_after_reads_of_the_direct_file)
 	EXPECT_LT(0, test_count(&self->env, FUSE_READ));
 	n = test_cached_bytes(self->file, 0, SIZE);
 	ASSERT_OR_XFAIL(return, &self->env, !n,
-			"caches %d bytes after reads of the direct file [B5]",
+			"caches %d bytes after reads of the direct file",
 			n);
 }
 
@@ -1626,7 +1633,7 @@ TEST_F(cache, is_empty_after_readahead_of_a_direct_file_that_joined)
 	self->file->open_flags = FOPEN_DIRECT_IO;
 	joined = test_open(self->file, O_RDWR);
 	ASSERT_OR_XFAIL(return, &self->env, joined >= 0,
-			"refuses an open with FOPEN_DIRECT_IO alone with %s [B11]",
+			"refuses an open with FOPEN_DIRECT_IO alone with %s",
 			strerror(errno));
 	ASSERT_EQ(0, readahead(joined, 0, SIZE));
 	ASSERT_EQ(0, posix_fadvise(joined, 0, SIZE, POSIX_FADV_WILLNEED));
@@ -1690,7 +1697,7 @@ TEST_F(cache, is_empty_after_notify_store_beyond_the_end)
 	/* The file is as long as it was */
 	size = test_known_size(self->fd);
 	ASSERT_OR_XFAIL(return, &self->env, size == SIZE,
-			"has a size of %lld after NOTIFY_STORE, not %d [B5]",
+			"has a size of %lld after NOTIFY_STORE, not %d",
 			(long long)size, SIZE);
 	EXPECT_EQ(0, test_cached_bytes(self->file, SIZE, SIZE));
 }
@@ -1724,7 +1731,7 @@ TEST_F(cache, does_not_mind_notify_inval_inode)
 
 /*
  * O_TRUNC that the server takes care of while it answers OPEN. The kernel does
- * not truncate once more: somebody may have written meanwhile [B4].
+ * not truncate once more: somebody may have written meanwhile.
  */
 
 FIXTURE(o_trunc)
@@ -1837,7 +1844,7 @@ TEST_F(o_trunc, leaves_what_was_written_meanwhile)
 
 	ASSERT_LE(0, fd);
 	ASSERT_OR_XFAIL(return, &self->env, test_size(self->file->fd) == 100,
-			"truncates to %lld bytes what was written since [B4]",
+			"truncates to %lld bytes what was written since",
 			(long long)test_size(self->file->fd));
 	ASSERT_EQ(100, pread(fd, self->buf, SIZE, 0));
 	EXPECT_EQ(0, memcmp(self->buf, self->data, 100));
@@ -1851,7 +1858,7 @@ TEST_F(o_trunc, leaves_the_size_of_what_was_written_meanwhile_known)
 	ASSERT_LE(0, fd);
 	size = test_known_size(fd);
 	ASSERT_OR_XFAIL(return, &self->env, size == 100,
-			"has a size of %lld after an open, not 100 [B7]",
+			"has a size of %lld after an open, not 100",
 			(long long)size);
 	EXPECT_EQ(100, test_size(fd));
 }
@@ -1869,7 +1876,7 @@ TEST_F(o_trunc, leaves_what_was_written_meanwhile_to_be_copied)
 	ASSERT_LE(0, copy);
 	n = copy_file_range(fd, &from, copy, &to, 100, 0);
 	ASSERT_OR_XFAIL(return, &self->env, n == 100,
-			"copies %zd bytes of 100 [B7]", n);
+			"copies %zd bytes of 100", n);
 }
 
 TEST_F(o_trunc, of_a_refused_open_is_known)
@@ -1884,7 +1891,7 @@ TEST_F(o_trunc, of_a_refused_open_is_known)
 	EXPECT_EQ(0, pread(self->fd, self->buf, SIZE, 0));
 	size = test_known_size(self->fd);
 	ASSERT_OR_XFAIL(return, &self->env, !size,
-			"has a size of %lld after it, not 0 [B7]",
+			"has a size of %lld after it, not 0",
 			(long long)size);
 }
 
@@ -1895,7 +1902,7 @@ TEST_F(o_trunc, of_an_open_that_joins_empties_the_file)
 	self->file->open_flags = 0;
 	fd = test_open(self->file, O_RDWR | O_TRUNC);
 	ASSERT_OR_XFAIL(return, &self->env, fd >= 0,
-			"refuses an open without FOPEN_PASSTHROUGH with %s [B11]",
+			"refuses an open without FOPEN_PASSTHROUGH with %s",
 			strerror(errno));
 	EXPECT_EQ(0, test_size(self->fd));
 	EXPECT_EQ(0, pread(self->fd, self->buf, SIZE, 0));

@@ -1010,7 +1010,7 @@ TEST_F(writeback, leaves_no_times_of_a_refused_open_unwritten)
 			"writes the times %d times", sent);
 }
 
-/* What the user's flags do to the backing file [B4] */
+/* What the user's flags do to the backing file */
 
 TEST_F(opens, with_o_trunc_leave_truncation_to_the_server)
 {
@@ -1136,23 +1136,33 @@ TEST_F(stacked, the_backing_file_is_opened_without_o_trunc)
 	EXPECT_EQ(0, close(fd));
 }
 
-/* The tracepoint that names the cause of a refusal [B14] */
+/* The tracepoint that names the cause of a refusal */
 
 #define TRACEFS	"/sys/kernel/tracing"
 #define EVENT	TRACEFS "/events/fuse/fuse_passthrough_refused"
 
-static bool mount_tracefs(void)
+/* Of the initial PID namespace, as fixed by the kernel (PROC_PID_INIT_INO) */
+#define PID_NS_INO	0xeffffffcU
+
+static struct test_knob trace_on[] = {
+	{ .path = EVENT "/enable", .value = "1", .needed = true },
+	{ .path = TRACEFS "/tracing_on", .value = "1", .needed = true },
+};
+
+/* Why the trace cannot be read here, or NULL */
+static const char *trace_missing(void)
 {
+	struct stat st;
+
 	if (access(TRACEFS "/events", F_OK)) {
 		mkdir(TRACEFS, 0755);
 		mount("tracefs", TRACEFS, "tracefs", 0, NULL);
 	}
-	return !access(TRACEFS "/events", F_OK);
-}
-
-static int trace_enable(bool on)
-{
-	return test_write_file(EVENT "/enable", on ? "1" : "0", 1);
+	if (access(TRACEFS "/events", F_OK))
+		return "no tracefs in this kernel";
+	if (stat("/proc/self/ns/pid", &st) || st.st_ino != PID_NS_INO)
+		return "the trace has other process ids than this PID namespace";
+	return NULL;
 }
 
 /*
@@ -1253,7 +1263,7 @@ FIXTURE_SETUP(tracepoint)
 
 FIXTURE_TEARDOWN(tracepoint)
 {
-	trace_enable(false);
+	test_restore_knobs(trace_on, ARRAY_SIZE(trace_on));
 	test_teardown(&self->env);
 }
 
@@ -1265,12 +1275,12 @@ TEST_F(tracepoint, names_the_cause_of_a_refusal)
 	int cached = -1;
 	struct stat st;
 
-	if (!mount_tracefs())
-		SKIP(return, "no tracefs in this kernel");
+	if (trace_missing())
+		SKIP(return, "%s", trace_missing());
 	ASSERT_OR_XFAIL(return, env, !access(EVENT, F_OK),
 			"has no event fuse:fuse_passthrough_refused");
 	ASSERT_EQ(0, stat(env->mnt, &st));
-	ASSERT_EQ(0, trace_enable(true));
+	ASSERT_EQ(0, test_set_knobs(trace_on, ARRAY_SIZE(trace_on)));
 
 	if (variant->cached_open) {
 		cached = test_open(file, O_RDONLY);
@@ -1298,15 +1308,15 @@ TEST_F(opens, are_not_traced_if_they_are_good)
 	char line[512] = "";
 	int fd, lines;
 
-	if (!mount_tracefs())
-		SKIP(return, "no tracefs in this kernel");
+	if (trace_missing())
+		SKIP(return, "%s", trace_missing());
 	ASSERT_OR_XFAIL(return, &self->env, !access(EVENT, F_OK),
 			"has no event fuse:fuse_passthrough_refused");
 	ASSERT_LT(0, test_back(self->file));
-	ASSERT_EQ(0, trace_enable(true));
+	ASSERT_EQ(0, test_set_knobs(trace_on, ARRAY_SIZE(trace_on)));
 	fd = test_open(self->file, O_RDWR);
 	lines = trace_read(line, sizeof(line));
-	trace_enable(false);
+	test_restore_knobs(trace_on, ARRAY_SIZE(trace_on));
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(0, close(fd));
 	EXPECT_EQ(0, lines);

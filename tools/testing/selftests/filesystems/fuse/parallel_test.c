@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * FUSE passthrough: writers of one file get in each other's way only as far as
- * the backing file system makes them [B12], and the size that FUSE knows comes
- * out right all the same [B7].
+ * the backing file system makes them, and the size that FUSE knows comes
+ * out right all the same.
  */
 #include "test_common.h"
 
@@ -542,7 +542,7 @@ TEST_F(held_up, lets_others_get_on_as_locally)
 	mounted = try_meanwhile(&side[MOUNTED], variant->held, variant->other);
 	ASSERT_LE(mounted, 0);
 	ASSERT_OR_XFAIL(return, &self->rig.env, !mounted,
-			"waits where a local file does not [B12]");
+			"waits where a local file does not");
 
 	EXPECT_TRUE(test_has(side[MOUNTED].check, 0, self->rig.source, PAGE));
 	if (variant->writes)
@@ -634,7 +634,7 @@ TEST_F(truncation, that_meets_a_write_is_as_locally)
 
 /*
  * Several writers, each with an open of its own, leave all that they wrote, and
- * a size that is right without asking the server, too [B7].
+ * a size that is right without asking the server, too.
  */
 
 #define WRITERS	4
@@ -822,7 +822,7 @@ static bool can_open(struct test_file *file, int flags)
 	off_t known_ = test_known_size(self->fd); \
 	off_t size_ = test_size(self->file->fd); \
 	ASSERT_OR_XFAIL(statement, &self->env, known_ == size_, \
-			"has a size of %lld, not %lld [B7]", \
+			"has a size of %lld, not %lld", \
 			(long long)known_, (long long)size_); \
 } while (0)
 

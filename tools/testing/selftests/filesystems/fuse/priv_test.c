@@ -2,7 +2,7 @@
 /*
  * FUSE passthrough: a write strips setuid, setgid and security.capability just
  * as it does on a local file, and as the user who writes, whatever the server
- * negotiated about that [B2]. Only a file that has something to strip costs a
+ * negotiated about that. Only a file that has something to strip costs a
  * request.
  */
 #include "test_common.h"

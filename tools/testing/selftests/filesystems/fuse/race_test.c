@@ -1115,11 +1115,11 @@ TEST_F_TIMEOUT(connection, ends_while_ids_are_made, TEST_RACE_TIMEOUT)
 		join_callers(c, &sum);
 		stop = false;
 
-		/* The device is still open, but no id is left [B18] */
+		/* The device is still open, but no id is left */
 		close(self->fd);
 		err = test_umount(race->pinned) ? errno : 0;
 		ASSERT_OR_XFAIL(return, &race->env, !err,
-				"keeps ids after an abort: umount says %s [B18]",
+				"keeps ids after an abort: umount says %s",
 				strerror(err));
 		ASSERT_EQ(0, mount(race->env.backing, race->pinned, NULL,
 				   MS_BIND, NULL));

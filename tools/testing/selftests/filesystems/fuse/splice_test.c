@@ -64,7 +64,7 @@ FIXTURE_SETUP(splice)
 	ASSERT_LE(0, self->local_fd);
 }
 
-/* Each test also proves that the server was not asked for data [B1]. */
+/* Each test also proves that the server was not asked for data. */
 FIXTURE_TEARDOWN(splice)
 {
 	struct test_env *env = &self->env;

@@ -289,7 +289,7 @@ struct stage {
 
 /*
  * With no file open, and the server's own files closed, the backing file system
- * is free, though the device is not closed if the server is still there [B18].
+ * is free, though the device is not closed if the server is still there.
  */
 static const char *check_that_all_is_free(struct world *w)
 {
