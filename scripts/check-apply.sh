@@ -25,6 +25,7 @@ check()
 	if [ "$status" = "$wanted" ] &&
 	   { [ -z "$text" ] || grep -q -e "$text" "$out/log"; }; then
 		passed=$((passed + 1))
+		say "    $name: ok"
 	else
 		failed=$((failed + 1))
 		say "    FAILED: $name: exit status $status, not $wanted, or" \

@@ -12,7 +12,8 @@
  * inode on another FUSE mount learns of its own changes in the same way, and
  * counts as changed for as long as it has attributes that are known to be wrong.
  *
- * Locking: fi->lock protects fi->backing_attr.
+ * Locking: fi->lock protects fi->backing_attr. That of a FUSE inode below nests
+ * inside of it; no more than two are stacked.
  */
 
 #include "passthrough.h"
@@ -50,23 +51,37 @@ static struct timespec64 fuse_backing_time(const struct timespec64 *time)
 	return data_race(*time);
 }
 
-/**
- * fuse_passthrough_attr_begin() - remember what the backing inode is like
- * @fi: FUSE inode that enters passthrough mode
- *
- * Context: fi->lock held
- */
-void fuse_passthrough_attr_begin(struct fuse_inode *fi)
+static void fuse_backing_attr_read(struct fuse_inode *fi, u32 inval_mask)
 {
 	struct inode *backing_inode = fuse_backing_inode(fi);
-	struct fuse_inode *below = fuse_backing_fuse_inode(fi);
 
 	fi->backing_attr = (struct fuse_backing_attr) {
 		.atime	= fuse_backing_time(&backing_inode->i_atime),
 		.mtime	= fuse_backing_time(&backing_inode->i_mtime),
 		.ctime	= fuse_backing_time(&backing_inode->i_ctime),
-		.stale	= below && READ_ONCE(below->inval_mask),
+		.stale	= inval_mask,
 	};
+}
+
+/**
+ * fuse_passthrough_attr_begin() - remember what the backing inode is like
+ * @fi: FUSE inode that enters passthrough mode
+ *
+ * Context: fi->lock held; takes that of a FUSE inode below
+ */
+void fuse_passthrough_attr_begin(struct fuse_inode *fi)
+{
+	struct fuse_inode *below = fuse_backing_fuse_inode(fi);
+
+	if (!below) {
+		fuse_backing_attr_read(fi, 0);
+		return;
+	}
+
+	/* A reply first says that nothing is wrong, and then what is right */
+	spin_lock_nested(&below->lock, SINGLE_DEPTH_NESTING);
+	fuse_backing_attr_read(fi, READ_ONCE(below->inval_mask));
+	spin_unlock(&below->lock);
 }
 
 /**
@@ -83,10 +98,11 @@ void fuse_passthrough_attr_update(struct fuse_inode *fi)
 	struct fuse_conn *fc = get_fuse_conn(&fi->inode);
 	struct fuse_backing_attr old = fi->backing_attr;
 	struct fuse_backing_attr *new = &fi->backing_attr;
-	loff_t size = i_size_read(fuse_backing_inode(fi));
 	u32 changed = 0;
+	loff_t size;
 
 	fuse_passthrough_attr_begin(fi);
+	size = i_size_read(fuse_backing_inode(fi));
 
 	if (!timespec64_equal(&new->atime, &old.atime))
 		changed |= STATX_ATIME;
@@ -106,7 +122,7 @@ void fuse_passthrough_attr_update(struct fuse_inode *fi)
 	fuse_invalidate_attr_mask(&fi->inode, changed);
 }
 
-/* The locks of two FUSE inodes are not taken inside of each other. */
+/* What is below may have to look first, outside of any lock */
 static void fuse_passthrough_attr_look(struct fuse_inode *fi)
 {
 	struct fuse_inode *below = NULL;

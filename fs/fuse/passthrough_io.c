@@ -672,7 +672,8 @@ ssize_t fuse_passthrough_splice_write(struct pipe_inode_info *pipe,
 	if (ret)
 		goto out_end;
 
-	if (fuse_passthrough_is_sync(out))
+	if (fuse_passthrough_is_sync(out) &&
+	    splice_write == iter_file_splice_write)
 		fuse_passthrough_set_dsync(backing_file);
 	old_cred = override_creds_light(ff->backing_cred);
 	file_start_write(backing_file);

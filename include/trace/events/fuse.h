@@ -10,8 +10,8 @@
 
 /*
  * An open has failed because the server's reply asked for a passthrough that cannot
- * be had: with -EIO, or with @error if the backing file would have had to be waited
- * for. @error tells more only where something that the kernel tried has failed.
+ * be had: with -EIO, or -EAGAIN or the like if the backing file would have had to be
+ * waited for. @error tells more only where something that the kernel tried has failed.
  */
 TRACE_EVENT(fuse_passthrough_refused,
 	    TP_PROTO(dev_t dev, u64 nodeid, int backing_id, u32 open_flags,

@@ -1003,6 +1003,7 @@ TEST_F(reading, an_open_that_waits_can_be_killed)
 	pid = fork();
 	if (!pid) {
 		close(self->fd);
+		close(closed[1]);
 		if (read(closed[0], &c, 1) != 1)
 			_exit(errno);
 		fd = test_open(self->file, O_RDWR);

@@ -926,6 +926,69 @@ TEST_F(backing_path, that_has_a_lease_is_opened_after_it)
 	EXPECT_EQ(0, close(fd));
 }
 
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+/*
+ * Opens the file, which has a lease, in a process that gets signals meanwhile, and
+ * takes the lease back if that is not the end of it. The errno, or 0, or -1
+ */
+static int open_with_signals(struct test_file *file, int sa_flags)
+{
+	struct sigaction action = { .sa_handler = on_signal,
+				    .sa_flags = sa_flags };
+	int fd, i;
+	pid_t pid;
+
+	/* Now, so that no signal ends the process */
+	sigaction(SIGUSR1, &action, NULL);
+	pid = fork();
+	if (pid < 0)
+		return -1;
+	if (!pid) {
+		fd = test_open(file, O_RDWR);
+		_exit(fd < 0 ? errno : 0);
+	}
+	for (i = 0; i < 10; i++) {
+		usleep(70000);
+		kill(pid, SIGUSR1);
+	}
+	if (fcntl(file->fd, F_SETLEASE, F_UNLCK))
+		return -1;
+	return test_wait(pid, 20);
+}
+
+TEST_F(backing_path, that_has_a_lease_is_waited_for_until_a_signal)
+{
+	struct test_file *file = test_add_file(&self->env, "file", "data", 4);
+
+	ASSERT_TRUE(!!file);
+	ASSERT_LT(0, test_back(file));
+	signal(SIGIO, SIG_IGN);
+	if (fcntl(file->fd, F_SETLEASE, F_WRLCK))
+		SKIP(return, "no leases on the backing file system: %s",
+		     strerror(errno));
+	EXPECT_EQ(EINTR, open_with_signals(file, 0));
+	EXPECT_EQ(1, test_releases(file));
+}
+
+TEST_F(backing_path, that_has_a_lease_is_waited_for_again_after_a_signal)
+{
+	struct test_file *file = test_add_file(&self->env, "file", "data", 4);
+
+	ASSERT_TRUE(!!file);
+	ASSERT_LT(0, test_back(file));
+	signal(SIGIO, SIG_IGN);
+	if (fcntl(file->fd, F_SETLEASE, F_WRLCK))
+		SKIP(return, "no leases on the backing file system: %s",
+		     strerror(errno));
+	EXPECT_EQ(0, open_with_signals(file, SA_RESTART));
+	/* One for each try */
+	EXPECT_LT(1, test_releases(file));
+}
+
 static int register_unprivileged(void *arg)
 {
 	struct test_file *file = arg;
