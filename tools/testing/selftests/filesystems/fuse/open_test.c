@@ -933,11 +933,19 @@ static void on_signal(int sig)
 	(void)sig;
 }
 
+static bool has_ended(pid_t pid)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	return waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) ||
+	       info.si_pid;
+}
+
 /*
  * Opens the file, which has a lease, in a process that gets signals meanwhile, and
  * takes the lease back if that is not the end of it. The errno, or 0, or -1
  */
-static int open_with_signals(struct test_file *file, int sa_flags)
+static int open_with_signals(struct test_file *file, int sa_flags, int signals)
 {
 	struct sigaction action = { .sa_handler = on_signal,
 				    .sa_flags = sa_flags };
@@ -953,7 +961,7 @@ static int open_with_signals(struct test_file *file, int sa_flags)
 		fd = test_open(file, O_RDWR);
 		_exit(fd < 0 ? errno : 0);
 	}
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < signals && !has_ended(pid); i++) {
 		usleep(70000);
 		kill(pid, SIGUSR1);
 	}
@@ -973,7 +981,7 @@ TEST_F(backing_path, that_has_a_lease_is_waited_for_until_a_signal)
 	if (fcntl(file->fd, F_SETLEASE, F_WRLCK))
 		SKIP(return, "no leases on the backing file system: %s",
 		     strerror(errno));
-	err = open_with_signals(file, 0);
+	err = open_with_signals(file, 0, 200);
 	EXPECT_EQ(1, test_releases(file));
 	ASSERT_OR_XFAIL(return, &self->env, err == EINTR,
 			"ends an open that gets a signal with %s", strerror(err));
@@ -990,7 +998,7 @@ TEST_F(backing_path, that_has_a_lease_is_waited_for_again_after_a_signal)
 	if (fcntl(file->fd, F_SETLEASE, F_WRLCK))
 		SKIP(return, "no leases on the backing file system: %s",
 		     strerror(errno));
-	err = open_with_signals(file, SA_RESTART);
+	err = open_with_signals(file, SA_RESTART, 10);
 	ASSERT_OR_XFAIL(return, &self->env, !err,
 			"does not open it after a signal: %s", strerror(err));
 	/* One for each try */
