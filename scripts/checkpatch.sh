@@ -3,7 +3,7 @@
 #
 # checkpatch.sh ARGS...: the kernel's checkpatch as the series has to pass it,
 # on patches or, with -f, on files. Nothing of it may be left out. What has passed
-# is remembered in build/checkpatch, since large patches take a minute.
+# is remembered in build/checkpatch, since most patches are asked for again.
 
 . "$(dirname "$0")/lib.sh"
 

@@ -903,18 +903,71 @@ TEST_F(backing_path, that_becomes_append_only_is_written_as_a_local_file)
 	EXPECT_EQ(0, close(fd));
 }
 
-/* Whoever has opened a file with a lease is told, and has some time to end that */
-TEST_F(backing_path, that_has_a_lease_is_opened_after_it)
+static int register_unprivileged(void *arg)
 {
-	struct test_file *file = test_add_file(&self->env, "file", "data", 4);
-	int fd, err;
+	struct test_file *file = arg;
+	int id;
+
+	/* Takes away the capabilities that override permissions, not others */
+	setfsuid(TEST_UID);
+	id = fuse_backing_open(fuse_server_dev(file->env->srv), file->fd);
+	return id > 0 && id < 255 ? id : 255;
+}
+
+TEST_F(backing_path, that_its_registrar_may_not_open_is_refused)
+{
+	struct test_env *env = &self->env;
+	struct test_file *file = test_add_file(env, "file", "data", 4);
+	int fd;
 
 	ASSERT_TRUE(!!file);
-	ASSERT_LT(0, test_back(file));
+	ASSERT_EQ(0, fchmod(file->fd, 0644));
+	file->backing_id = test_in_child(register_unprivileged, file);
+	ASSERT_NE(255, file->backing_id);
+	file->open_flags = FOPEN_PASSTHROUGH;
+
+	/* What root, who opens it, may do does not count */
+	fd = test_open(file, O_RDONLY);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close(fd));
+	fd = test_open(file, O_RDWR);
+	ASSERT_OR_XFAIL(return, env, fd == -1 && errno == EIO,
+			"answers the open for writing with %s", outcome(fd));
+	EXPECT_EQ(2, test_releases(file));
+}
+
+/* Whoever has opened a file with a lease is told, and has some time to end that */
+
+FIXTURE(lease)
+{
+	struct test_env env;
+	struct test_file *file;
+};
+
+FIXTURE_SETUP(lease)
+{
+	ASSERT_EQ(0, test_setup(&self->env));
+	ASSERT_EQ(0, test_start(&self->env));
+	TEST_NEEDS_PASSTHROUGH(&self->env);
+	self->file = test_add_file(&self->env, "file", "data", 4);
+	ASSERT_TRUE(!!self->file);
+	ASSERT_LT(0, test_back(self->file));
 	signal(SIGIO, SIG_IGN);
-	if (fcntl(file->fd, F_SETLEASE, F_WRLCK))
+	if (fcntl(self->file->fd, F_SETLEASE, F_WRLCK))
 		SKIP(return, "no leases on the backing file system: %s",
 		     strerror(errno));
+}
+
+FIXTURE_TEARDOWN(lease)
+{
+	test_teardown(&self->env);
+}
+
+TEST_F(lease, refuses_an_open_that_does_not_wait)
+{
+	struct test_file *file = self->file;
+	int fd, err;
+
 	fd = test_open(file, O_RDWR | O_NONBLOCK);
 	err = errno;
 	ASSERT_EQ(0, fcntl(file->fd, F_SETLEASE, F_UNLCK));
@@ -970,72 +1023,27 @@ static int open_with_signals(struct test_file *file, int sa_flags, int signals)
 	return test_wait(pid, 20);
 }
 
-TEST_F(backing_path, that_has_a_lease_is_waited_for_until_a_signal)
+TEST_F(lease, is_waited_for_until_a_signal)
 {
-	struct test_file *file = test_add_file(&self->env, "file", "data", 4);
+	struct test_file *file = self->file;
 	int err;
 
-	ASSERT_TRUE(!!file);
-	ASSERT_LT(0, test_back(file));
-	signal(SIGIO, SIG_IGN);
-	if (fcntl(file->fd, F_SETLEASE, F_WRLCK))
-		SKIP(return, "no leases on the backing file system: %s",
-		     strerror(errno));
 	err = open_with_signals(file, 0, 200);
 	EXPECT_EQ(1, test_releases(file));
 	ASSERT_OR_XFAIL(return, &self->env, err == EINTR,
 			"ends an open that gets a signal with %s", strerror(err));
 }
 
-TEST_F(backing_path, that_has_a_lease_is_waited_for_again_after_a_signal)
+TEST_F(lease, is_waited_for_again_after_a_signal)
 {
-	struct test_file *file = test_add_file(&self->env, "file", "data", 4);
+	struct test_file *file = self->file;
 	int err;
 
-	ASSERT_TRUE(!!file);
-	ASSERT_LT(0, test_back(file));
-	signal(SIGIO, SIG_IGN);
-	if (fcntl(file->fd, F_SETLEASE, F_WRLCK))
-		SKIP(return, "no leases on the backing file system: %s",
-		     strerror(errno));
 	err = open_with_signals(file, SA_RESTART, 10);
 	ASSERT_OR_XFAIL(return, &self->env, !err,
 			"does not open it after a signal: %s", strerror(err));
 	/* One for each try */
 	EXPECT_LT(1, test_releases(file));
-}
-
-static int register_unprivileged(void *arg)
-{
-	struct test_file *file = arg;
-	int id;
-
-	/* Takes away the capabilities that override permissions, not others */
-	setfsuid(TEST_UID);
-	id = fuse_backing_open(fuse_server_dev(file->env->srv), file->fd);
-	return id > 0 && id < 255 ? id : 255;
-}
-
-TEST_F(backing_path, that_its_registrar_may_not_open_is_refused)
-{
-	struct test_env *env = &self->env;
-	struct test_file *file = test_add_file(env, "file", "data", 4);
-	int fd;
-
-	ASSERT_TRUE(!!file);
-	ASSERT_EQ(0, fchmod(file->fd, 0644));
-	file->backing_id = test_in_child(register_unprivileged, file);
-	ASSERT_NE(255, file->backing_id);
-	file->open_flags = FOPEN_PASSTHROUGH;
-
-	/* What root, who opens it, may do does not count */
-	fd = test_open(file, O_RDONLY);
-	ASSERT_LE(0, fd);
-	EXPECT_EQ(0, close(fd));
-	fd = test_open(file, O_RDWR);
-	ASSERT_OR_XFAIL(return, env, fd == -1 && errno == EIO,
-			"answers the open for writing with %s", outcome(fd));
-	EXPECT_EQ(2, test_releases(file));
 }
 
 /*
